@@ -1,0 +1,41 @@
+"""What one API key is: number, name, version range and the function that answers it.
+
+Owns: ``Api``, and the context that a handler gets. Must not know: which APIs there are (``registry``), sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tallystick.broker.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Who asks, on which version, and of which node."""
+
+    node: Node
+    api_version: int
+    client_id: str | None
+    client_host: str
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One API key. ``handle`` gets kio's request of ``context.api_version`` and returns kio's response of that version.
+
+    ``None`` as a response means: this request is not answered (Produce with acks=0). ``name`` is kio's module name, as
+    in ``kio.schema.<name>``. ``advertised_min_version`` lets ApiVersions name a lower version than is answered, where
+    clients insist on seeing it (KAFKA-18659).
+    """
+
+    key: int
+    name: str
+    min_version: int
+    max_version: int
+    handle: Callable[[RequestContext, Any], Awaitable[Any]]
+    advertised_min_version: int | None = None

@@ -1,1 +1,47 @@
-"""TODO."""
+"""The runtime: consume, process, produce, commit, over librdkafka, under one of three guarantees.
+
+A minimal application::
+
+    purchases = Topic("purchases", Purchase)
+    charges = Topic("charges", Charge)
+    app = App("shop", guarantee=Guarantee.EXACTLY_ONCE)
+
+    @app.step(source=purchases)
+    def rate(purchase: Purchase, context: Context) -> Iterator[Emit]:
+        yield emit(charges, Charge(purchase.id, purchase.amount_minor), key=purchase.customer)
+
+``tallystick run module:app --workers 2 --bootstrap 127.0.0.1:9092`` runs it.
+"""
+
+from __future__ import annotations
+
+from tallystick.pipeline.app import App, Step
+from tallystick.pipeline.context import Context, Emit, emit
+from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure
+from tallystick.pipeline.ports import Poisoned, Processor
+from tallystick.pipeline.records import Headers, Output, Record
+from tallystick.pipeline.topics import DecodeError, Topic
+from tallystick.pipeline.worker import WorkerConfig, run_worker
+
+__all__ = [
+    "DEAD_LETTER",
+    "STOP",
+    "App",
+    "Context",
+    "DecodeError",
+    "Emit",
+    "ErrorPolicy",
+    "Guarantee",
+    "Headers",
+    "OnFailure",
+    "Output",
+    "Poisoned",
+    "Processor",
+    "Record",
+    "Step",
+    "Topic",
+    "WorkerConfig",
+    "emit",
+    "run_worker",
+]

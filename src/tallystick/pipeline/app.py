@@ -1,0 +1,131 @@
+"""An application: a name, a guarantee and its steps. It only collects declarations.
+
+Owns: ``App`` and ``Step``. Must not know: Kafka's client, how steps run (``worker``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tallystick.errors import ConfigurationError
+from tallystick.ids import TransactionalId
+from tallystick.pipeline.context import Context, Emit
+from tallystick.pipeline.functions import FunctionProcessor
+from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
+from tallystick.pipeline.ports import Processor
+from tallystick.pipeline.topics import Topic
+
+T = TypeVar("T")
+
+StepFunction = Callable[[T, Context], Emit | Iterable[Emit] | None]
+"""A step: gets one event and its context, returns or yields what to write. It may be called again (rule 25)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One consumer group's work: source topics, and a factory for the processor that handles their records.
+
+    ``topics`` are the topics that must exist before the step starts, name to partition count or None.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    factory: Callable[[], Processor]
+    on_error: ErrorPolicy
+    topics: dict[str, int | None]
+
+
+class App:
+    """A named set of steps under one guarantee.
+
+    The name becomes part of group ids and transactional ids, which are frozen: a renamed application is another
+    application and starts from the beginning.
+    """
+
+    def __init__(self, name: str, *, guarantee: Guarantee = Guarantee.EXACTLY_ONCE) -> None:
+        TransactionalId(application=name, group=name, slot="slot", lane=0)
+        self.name = name
+        self.guarantee = guarantee
+        self._steps: dict[str, Step] = {}
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, in the order of their declaration."""
+        return tuple(self._steps.values())
+
+    def step(
+        self,
+        *,
+        source: Topic[T],
+        name: str | None = None,
+        on_error: ErrorPolicy = DEAD_LETTER,
+        emits: Sequence[Topic[Any]] = (),
+    ) -> Callable[[StepFunction[T]], StepFunction[T]]:
+        """Declare the decorated function as a step that reads ``source``.
+
+        ``name`` is the function's by default. ``emits`` lists topics that the worker creates before it starts.
+        """
+
+        def declare(function: StepFunction[T]) -> StepFunction[T]:
+            step_name = name or function.__name__
+
+            def factory() -> Processor:
+                return FunctionProcessor(step_name, source, function, on_error)
+
+            self._declare(step_name, [source], factory, on_error, emits)
+            return function
+
+        return declare
+
+    def add(
+        self,
+        name: str,
+        sources: Sequence[Topic[Any] | str],
+        processor: Processor | None = None,
+        *,
+        factory: Callable[[], Processor] | None = None,
+        on_error: ErrorPolicy = DEAD_LETTER,
+        emits: Sequence[Topic[Any] | str] = (),
+    ) -> None:
+        """Declare a step whose work a ``Processor`` does, such as a SQL effect.
+
+        Give ``factory`` instead of ``processor`` when the processor holds connections: each worker process calls
+        it once, in the thread that runs the step.
+        """
+        if (processor is None) == (factory is None):
+            raise ConfigurationError(f"step {name!r} needs a processor or a factory, and not both")
+        made = processor
+
+        def given() -> Processor:
+            if made is None:
+                raise ConfigurationError(f"step {name!r} has no processor")
+            return made
+
+        self._declare(name, sources, factory or given, on_error, emits)
+
+    def dead_letter_topic(self, step: str) -> str:
+        """Name of the topic that takes the records which ``step`` could not process."""
+        return f"{self.name}.{step}.dead-letter"
+
+    def _declare(
+        self,
+        name: str,
+        sources: Sequence[Topic[Any] | str],
+        factory: Callable[[], Processor],
+        on_error: ErrorPolicy,
+        emits: Sequence[Topic[Any] | str],
+    ) -> None:
+        TransactionalId(application=self.name, group=f"{self.name}.{name}", slot="slot", lane=0)
+        if name in self._steps:
+            raise ConfigurationError(f"application {self.name!r} has two steps named {name!r}")
+        if not sources:
+            raise ConfigurationError(f"step {name!r} reads no topic")
+        topics: dict[str, int | None] = {}
+        for topic in (*sources, *emits):
+            topic_name, partitions = (topic, None) if isinstance(topic, str) else (topic.name, topic.partitions)
+            topics[topic_name] = partitions or topics.get(topic_name)
+        names = tuple(dict.fromkeys(topic if isinstance(topic, str) else topic.name for topic in sources))
+        self._steps[name] = Step(name, names, factory, on_error, topics)

@@ -1,0 +1,67 @@
+"""What a step's function sees beside its event, and what it gives back.
+
+Owns: ``Context``, ``Emit`` and ``emit``. Must not know: Kafka's client, transactions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tallystick.ids import EventId, derived_id
+from tallystick.pipeline.records import Headers, Record
+from tallystick.pipeline.topics import Topic
+
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """One record that a step wants written, encoded. Without ``event_id`` it gets the derived id of its place."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    event_id: EventId | None = None
+    headers: Headers = ()
+    partition: int | None = None
+
+
+def emit(
+    topic: Topic[U],
+    value: U | None,
+    *,
+    key: str | bytes | None = None,
+    event_id: EventId | None = None,
+    headers: Headers = (),
+    partition: int | None = None,
+) -> Emit:
+    """A record for ``topic``; yield or return it from a step.
+
+    ``key`` as text is encoded as UTF-8; records of one key keep their order. ``value`` None writes a tombstone.
+    ``event_id`` is for outputs that are facts of their own with a business id; leave it out otherwise.
+    """
+    raw_key = key.encode() if isinstance(key, str) else key
+    raw_value = None if value is None else topic.encode(value)
+    return Emit(topic.name, raw_key, raw_value, event_id, headers, partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The record behind the event, and the step that handles it."""
+
+    record: Record
+    step: str
+
+    @property
+    def event_id(self) -> EventId:
+        """The id of this input: the same in every replay, on every worker."""
+        return self.record.event_id
+
+    @property
+    def key(self) -> bytes | None:
+        return self.record.key
+
+    def derived_id(self, ordinal: int) -> EventId:
+        """The id that this step's ``ordinal``-th output (from 0) gets unless it is given one."""
+        return derived_id(self.record.event_id, self.step, ordinal)

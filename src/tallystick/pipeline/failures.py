@@ -1,0 +1,99 @@
+"""Records that fail: the dead letter each becomes, and the count of tries.
+
+Owns: ``dead_letter`` and ``FailureBook``. Must not know: Kafka's client, transactions.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick.ids import derived_id
+from tallystick.pipeline.records import Output, Record
+
+FAILURE_HEADER_PREFIX: Final = "tallystick-failure-"
+_STACK_LIMIT_BYTES: Final = 16_384
+
+
+def dead_letter(record: Record, cause: BaseException, *, topic: str, step: str, tries: int) -> Output:
+    """The record as it came, with why it failed, where, and where it came from in headers.
+
+    Its event id is derived from the record's, so that a replay writes the same one.
+    """
+    stack = "".join(traceback.format_exception(cause)).encode()[-_STACK_LIMIT_BYTES:]
+    facts = {
+        "cause": f"{type(cause).__module__}.{type(cause).__qualname__}: {cause}".encode(),
+        "stack": stack,
+        "step": step.encode(),
+        "tries": str(tries).encode(),
+        "topic": record.topic.encode(),
+        "partition": str(record.partition).encode(),
+        "offset": str(record.offset).encode(),
+        "timestamp-ms": str(record.timestamp_ms).encode(),
+        "event-id": record.event_id.encode(),
+    }
+    kept = tuple(header for header in record.headers if not header[0].startswith(FAILURE_HEADER_PREFIX))
+    return Output(
+        topic=topic,
+        key=record.key,
+        value=record.value,
+        event_id=derived_id(record.event_id, f"{step}.dead-letter", 0),
+        headers=kept + tuple((FAILURE_HEADER_PREFIX + name, value) for name, value in facts.items()),
+    )
+
+
+Position = tuple[str, int, int]
+"""Topic, partition, offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Up to which offset, exclusive, records of a failed batch are tried one by one."""
+
+    end: int
+
+
+class FailureBook:
+    """How often each record at the head of a partition has failed; bounded by the number of partitions.
+
+    A batch that fails does not say which record did it. So the records of a failed batch are tried again one to a
+    transaction, and the one that then fails alone is counted by its position.
+    """
+
+    def __init__(self) -> None:
+        self._spans: dict[tuple[str, int], _Span] = {}
+        self._tries: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def batch_failed(self, records: list[Record]) -> None:
+        """Remember that the records of a batch have to be told apart."""
+        for record in records:
+            place = (record.topic, record.partition)
+            end = max(record.offset + 1, self._spans[place].end if place in self._spans else 0)
+            self._spans[place] = _Span(end)
+
+    def record_failed(self, record: Record) -> int:
+        """Count a failure of one record alone; the number of its failures up to now."""
+        place = (record.topic, record.partition)
+        offset, tries = self._tries.get(place, (record.offset, 0))
+        tries = tries + 1 if offset == record.offset else 1
+        self._tries[place] = (record.offset, tries)
+        return tries
+
+    def done(self, record: Record) -> None:
+        """The record is committed: forget what it took to get there."""
+        place = (record.topic, record.partition)
+        span = self._spans.get(place)
+        if span is not None and record.offset + 1 >= span.end:
+            del self._spans[place]
+        self._tries.pop(place, None)
+
+    def forget(self) -> None:
+        """The assignment changed: another member may own these partitions now."""
+        self._spans.clear()
+        self._tries.clear()
+
+    @property
+    def isolating(self) -> bool:
+        """Whether the next batch is to be one record."""
+        return bool(self._spans)

@@ -1,0 +1,70 @@
+"""A decorated function as a processor.
+
+Owns: decoding, calling the function for each record, its tries, and the derived ids of its outputs. Must not know:
+transactions. A function sees one record at a time, so it is tried again on the spot: a record that fails leaves
+nothing behind, because its outputs are kept only when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tallystick.errors import TallystickError
+from tallystick.pipeline.context import Context, Emit
+from tallystick.pipeline.policy import ErrorPolicy
+from tallystick.pipeline.ports import Poisoned
+from tallystick.pipeline.records import Output, Record
+from tallystick.pipeline.topics import DecodeError, Topic
+
+
+class FunctionProcessor:
+    """Runs one function over a batch; a record that cannot be processed is named by ``Poisoned``."""
+
+    def __init__(
+        self,
+        step: str,
+        source: Topic[Any],
+        function: Callable[[Any, Context], Emit | Iterable[Emit] | None],
+        on_error: ErrorPolicy,
+    ) -> None:
+        self._step = step
+        self._source = source
+        self._function = function
+        self._tries = on_error.tries
+
+    def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
+        """Outputs of each record, or the verdict that it is poisoned."""
+        return [self._one(record) for record in records]
+
+    def close(self) -> None:
+        """A function holds nothing."""
+
+    def _one(self, record: Record) -> Sequence[Output] | Poisoned:
+        try:
+            event = self._source.decode(record.value)
+        except DecodeError as error:
+            return Poisoned(record, error, 1)
+        context = Context(record, self._step)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return self._outputs(self._function(event, context), context)
+            except TallystickError:
+                raise  # ours say what the caller does: the cycle decides
+            except Exception as error:  # noqa: BLE001  # user code: any failure is the record's, and bounded
+                if tries >= self._tries:
+                    return Poisoned(record, error, tries)
+
+    def _outputs(self, returned: Emit | Iterable[Emit] | None, context: Context) -> list[Output]:
+        if returned is None:
+            return []
+        emits = [returned] if isinstance(returned, Emit) else returned
+        outputs = []
+        for ordinal, one in enumerate(emits):
+            if not isinstance(one, Emit):
+                raise TypeError(f"step {self._step!r} yields emit(...), not {type(one).__name__}")
+            event_id = one.event_id or context.derived_id(ordinal)
+            outputs.append(Output(one.topic, one.key, one.value, event_id, one.headers, one.partition))
+        return outputs

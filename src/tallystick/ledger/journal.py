@@ -150,4 +150,4 @@ def _sums(connection: Connection, *columns: Any, where: Any = None) -> dict[tupl
     statement = select(*columns, func.sum(journal_entry.c.amount_minor)).group_by(*columns)
     if where is not None:
         statement = statement.where(where)
-    return {(first, currency): int(total) for first, currency, total in connection.execute(statement)}
+    return {(row[0], row[1]): int(row[2]) for row in connection.execute(statement)}

@@ -203,10 +203,14 @@ def append_only(table: str) -> dict[str, tuple[str, ...]]:
         for action in ("UPDATE", "DELETE")
     )
     on_postgresql = (
-        f"CREATE OR REPLACE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
-        "FOR EACH ROW EXECUTE FUNCTION ledger_append_only()",
-        f"CREATE OR REPLACE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only()",
+        (
+            f"CREATE OR REPLACE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION ledger_append_only()"
+        ),
+        (
+            f"CREATE OR REPLACE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only()"
+        ),
     )
     return {"sqlite": on_sqlite, "postgresql": on_postgresql}
 
@@ -216,7 +220,7 @@ def install(target: MetaData, statements: dict[str, tuple[str, ...]]) -> None:
     for dialect, commands in statements.items():
         for command in commands:
             # DDL() formats with %: a literal one is doubled
-            event.listen(target, "after_create", DDL(command.replace("%", "%%")).execute_if(dialect=dialect))
+            event.listen(target, "after_create", DDL(command.replace("%", "%%")).execute_if(dialect=dialect))  # type: ignore[no-untyped-call]
 
 
 install(metadata, {"sqlite": _SQLITE, "postgresql": _POSTGRESQL})

@@ -1,1 +1,123 @@
-"""TODO."""
+"""External writes: each happens once, because the other side holds its id unique.
+
+SQL: ``SqlEffect`` (a pipeline processor) and ``inbox.once`` (alone, in any program). HTTP: ``EffectLedger`` and
+``EffectDispatcher``. Records that leave with a SQL transaction: ``add_to_outbox`` and ``OutboxRelay``.
+
+Names are loaded on first use, so that ``inbox.once`` needs neither SQLAlchemy nor httpx.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tallystick.boundary.database import open_database, reading
+    from tallystick.boundary.dispatcher import DispatchReport, EffectDispatcher
+    from tallystick.boundary.effect_ledger import (
+        Attempt,
+        EffectLedger,
+        IntentConflict,
+        OnOutcome,
+        ProviderMismatch,
+        Recorded,
+    )
+    from tallystick.boundary.effects import Event, State
+    from tallystick.boundary.inbox import BodyConflict, once
+    from tallystick.boundary.outbox import add_to_outbox
+    from tallystick.boundary.outbox_relay import OutboxRelay
+    from tallystick.boundary.owner_epoch import OwnerClaim, take_ownership
+    from tallystick.boundary.provider import (
+        ChargeRequest,
+        KeyReuseError,
+        LookUp,
+        LookUpRequest,
+        Outcome,
+        OutcomeKind,
+        Provider,
+        ProviderPolicy,
+        ProviderRefusedError,
+    )
+    from tallystick.boundary.providers.stripe_like import StripeLike, charge_body
+    from tallystick.boundary.schema import create_tables
+    from tallystick.boundary.sql_effect import BatchHandler, EffectCounts, Handler, SqlEffect
+
+_WHERE = {
+    "Attempt": "effect_ledger",
+    "BatchHandler": "sql_effect",
+    "BodyConflict": "inbox",
+    "ChargeRequest": "provider",
+    "DispatchReport": "dispatcher",
+    "EffectCounts": "sql_effect",
+    "EffectDispatcher": "dispatcher",
+    "EffectLedger": "effect_ledger",
+    "Event": "effects",
+    "Handler": "sql_effect",
+    "IntentConflict": "effect_ledger",
+    "KeyReuseError": "provider",
+    "LookUp": "provider",
+    "LookUpRequest": "provider",
+    "OnOutcome": "effect_ledger",
+    "Outcome": "provider",
+    "OutcomeKind": "provider",
+    "OutboxRelay": "outbox_relay",
+    "OwnerClaim": "owner_epoch",
+    "Provider": "provider",
+    "ProviderMismatch": "effect_ledger",
+    "ProviderPolicy": "provider",
+    "ProviderRefusedError": "provider",
+    "Recorded": "effect_ledger",
+    "SqlEffect": "sql_effect",
+    "State": "effects",
+    "StripeLike": "providers.stripe_like",
+    "add_to_outbox": "outbox",
+    "charge_body": "providers.stripe_like",
+    "create_tables": "schema",
+    "once": "inbox",
+    "open_database": "database",
+    "reading": "database",
+    "take_ownership": "owner_epoch",
+}
+
+__all__ = [
+    "Attempt",
+    "BatchHandler",
+    "BodyConflict",
+    "ChargeRequest",
+    "DispatchReport",
+    "EffectCounts",
+    "EffectDispatcher",
+    "EffectLedger",
+    "Event",
+    "Handler",
+    "IntentConflict",
+    "KeyReuseError",
+    "LookUp",
+    "LookUpRequest",
+    "OnOutcome",
+    "OutboxRelay",
+    "Outcome",
+    "OutcomeKind",
+    "OwnerClaim",
+    "Provider",
+    "ProviderMismatch",
+    "ProviderPolicy",
+    "ProviderRefusedError",
+    "Recorded",
+    "SqlEffect",
+    "State",
+    "StripeLike",
+    "add_to_outbox",
+    "charge_body",
+    "create_tables",
+    "once",
+    "open_database",
+    "reading",
+    "take_ownership",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -1,0 +1,239 @@
+"""The tables of the boundary, as SQLAlchemy Core metadata.
+
+Owns: names, columns, constraints and the schema's version; all of them frozen formats, changing one is a data
+migration. Must not know: who writes the rows. The constraints carry the guarantees: the unique keys make an insert
+the only question ever asked (rule 25), the partial unique index allows one open attempt per intent (rule 33).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tallystick.boundary.effects import OPEN_STATES, State
+from tallystick.errors import ConfigurationError
+
+SCHEMA_VERSION: Final = 1
+COMPONENT: Final = "boundary"
+
+metadata = MetaData()
+
+_Sequence = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only under INTEGER
+
+schema_version = Table(
+    "tallystick_schema_version",
+    metadata,
+    Column("component", String(40), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+inbox = Table(
+    "tallystick_inbox",
+    metadata,
+    Column("scope", String(200), nullable=False),
+    Column("event_id", String(36), nullable=False),
+    Column("body_hash", String(64), nullable=False),
+    Column("outputs", LargeBinary, nullable=True, comment="boundary.stored_outputs; NULL means none"),
+    Column("topic", String(249), nullable=True),
+    Column("partition", Integer, nullable=True),
+    Column("record_offset", BigInteger, nullable=True),
+    Column("replays", Integer, nullable=False, server_default="0", comment="met again at the same position"),
+    Column("duplicates", Integer, nullable=False, server_default="0", comment="met again at another position"),
+    Column("created_at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope", "event_id", name="tallystick_inbox_pk"),
+)
+
+inbox_conflict = Table(
+    "tallystick_inbox_conflict",
+    metadata,
+    Column("scope", String(200), nullable=False),
+    Column("event_id", String(36), nullable=False),
+    Column("body_hash", String(64), nullable=False, comment="of the refused body"),
+    Column("first_body_hash", String(64), nullable=False, comment="of the body that was processed"),
+    Column("body", LargeBinary, nullable=True),
+    Column("topic", String(249), nullable=True),
+    Column("partition", Integer, nullable=True),
+    Column("record_offset", BigInteger, nullable=True),
+    Column("times_seen", Integer, nullable=False),
+    Column("first_seen_at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope", "event_id", "body_hash", name="tallystick_inbox_conflict_pk"),
+)
+
+outbox = Table(
+    "tallystick_outbox",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("event_id", String(36), nullable=False, unique=True),
+    Column("topic", String(249), nullable=False),
+    Column("record_key", LargeBinary, nullable=True),
+    Column("record_value", LargeBinary, nullable=True),
+    Column("headers", LargeBinary, nullable=True, comment="boundary.stored_outputs; NULL means none"),
+    Column("partition", Integer, nullable=True),
+    Column("timestamp_ms", BigInteger, nullable=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("published_at_ms", BigInteger, nullable=True),
+)
+Index(
+    "tallystick_outbox_unpublished",
+    outbox.c.sequence,
+    sqlite_where=outbox.c.published_at_ms.is_(None),
+    postgresql_where=outbox.c.published_at_ms.is_(None),
+)
+
+owner_epoch = Table(
+    "tallystick_owner_epoch",
+    metadata,
+    Column("owner_key", String(300), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+secret = Table(
+    "tallystick_secret",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+PROVIDER_KEY_SECRET: Final = "provider-key"  # noqa: S105  the secret's name, not the secret
+
+effect_intent = Table(
+    "tallystick_effect_intent",
+    metadata,
+    Column("intent_id", String(36), primary_key=True),
+    Column("provider", String(40), nullable=False),
+    Column("reference", String(200), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("request_hash", String(64), nullable=False),
+    Column("captured_minor", BigInteger, nullable=False, server_default="0"),
+    Column("created_at_ms", BigInteger, nullable=False),
+    CheckConstraint("amount_minor > 0", name="tallystick_effect_intent_positive"),
+    CheckConstraint("captured_minor >= 0 AND captured_minor <= amount_minor", name="tallystick_effect_captured"),
+)
+
+_STATES = ", ".join(f"'{state.value}'" for state in State)
+_OPEN = ", ".join(f"'{state.value}'" for state in State if state in OPEN_STATES)
+
+effect_attempt = Table(
+    "tallystick_effect_attempt",
+    metadata,
+    Column("attempt_id", String(36), primary_key=True),
+    Column("intent_id", String(36), ForeignKey("tallystick_effect_intent.intent_id"), nullable=False),
+    Column("attempt_number", Integer, nullable=False),
+    Column("provider", String(40), nullable=False),
+    Column("reference", String(200), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("provider_key", String(64), nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("request_hash", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("fencing_token", BigInteger, nullable=False, server_default="0"),
+    Column("lease_owner", String(200), nullable=True),
+    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
+    Column("not_before_ms", BigInteger, nullable=False, server_default="0"),
+    Column("times_sent", Integer, nullable=False, server_default="0"),
+    Column("first_sent_at_ms", BigInteger, nullable=True),
+    Column("last_sent_at_ms", BigInteger, nullable=True),
+    Column("window_ms", BigInteger, nullable=True),
+    Column("resend_until_ms", BigInteger, nullable=True, comment="from here on: look up, never POST (rule 32)"),
+    Column("provider_object_id", String(200), nullable=True),
+    Column("captured_minor", BigInteger, nullable=True),
+    Column("fee_minor", BigInteger, nullable=True),
+    Column("outcome_code", String(100), nullable=True),
+    Column("response_status", Integer, nullable=True),
+    Column("response", LargeBinary, nullable=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("settled_at_ms", BigInteger, nullable=True),
+    UniqueConstraint("intent_id", "attempt_number", name="tallystick_effect_attempt_number"),
+    UniqueConstraint("provider", "provider_key", name="tallystick_effect_attempt_key"),
+    UniqueConstraint("provider", "provider_object_id", name="tallystick_effect_attempt_object"),
+    CheckConstraint(f"state IN ({_STATES})", name="tallystick_effect_attempt_state"),
+    CheckConstraint(
+        "state IN ('CREATED', 'CLAIMED') OR "
+        "(first_sent_at_ms IS NOT NULL AND window_ms IS NOT NULL AND resend_until_ms IS NOT NULL)",
+        name="tallystick_effect_attempt_sent",
+    ),
+    CheckConstraint(
+        "state <> 'SUCCEEDED' OR (provider_object_id IS NOT NULL AND captured_minor IS NOT NULL)",
+        name="tallystick_effect_attempt_succeeded",
+    ),
+    CheckConstraint(
+        "captured_minor IS NULL OR (captured_minor >= 0 AND captured_minor <= amount_minor)",
+        name="tallystick_effect_attempt_captured",
+    ),
+)
+Index(
+    "tallystick_effect_attempt_open",
+    effect_attempt.c.intent_id,
+    unique=True,
+    sqlite_where=text(f"state IN ({_OPEN})"),
+    postgresql_where=text(f"state IN ({_OPEN})"),
+)
+Index(
+    "tallystick_effect_attempt_due",
+    effect_attempt.c.provider,
+    effect_attempt.c.state,
+    effect_attempt.c.created_at_ms,
+    sqlite_where=text(f"state IN ({_OPEN})"),
+    postgresql_where=text(f"state IN ({_OPEN})"),
+)
+
+effect_suspense = Table(
+    "tallystick_effect_suspense",
+    metadata,
+    Column("provider", String(40), nullable=False),
+    Column("provider_object_id", String(200), nullable=False),
+    Column("attempt_id", String(36), ForeignKey("tallystick_effect_attempt.attempt_id"), nullable=False),
+    Column("state", String(16), nullable=False, comment="the attempt's state when the success arrived"),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("response", LargeBinary, nullable=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("provider", "provider_object_id", name="tallystick_effect_suspense_pk"),
+)
+
+
+def create_tables(engine: Engine) -> None:
+    """Create what is missing and check the version; several processes may call it at once.
+
+    Raises ``ConfigurationError`` if the database holds another version of these tables.
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # CREATE TABLE IF NOT EXISTS is no lock: two processes at once collide in the catalogue.
+            connection.execute(text("SELECT pg_advisory_xact_lock(7265736977)"))
+        metadata.create_all(connection)
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(
+            insert(schema_version).values(component=COMPONENT, version=SCHEMA_VERSION).on_conflict_do_nothing()
+        )
+        connection.execute(
+            insert(secret).values(name=PROVIDER_KEY_SECRET, value=secrets.token_bytes(32)).on_conflict_do_nothing()
+        )
+        found = connection.execute(
+            select(schema_version.c.version).where(schema_version.c.component == COMPONENT)
+        ).scalar_one()
+    if found != SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"the database's tallystick_* tables have version {found}, this program writes version {SCHEMA_VERSION}",
+            remedy="Use the program that wrote them, or migrate",
+        )

@@ -74,7 +74,7 @@ class Coordinator(Protocol):
         ...
 
     def snapshot(self) -> Iterable[JournalRecord]:
-        """Records that, replayed into an empty coordinator, give the present state. The journal is compacted to them."""
+        """Records that, replayed into an empty coordinator, give the present state: the compacted journal."""
         ...
 
     def finish_recovery(self) -> None:

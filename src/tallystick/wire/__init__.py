@@ -1,1 +1,1 @@
-"""TODO."""
+"""Kafka's protocol as values: frames, headers, record batches, the error table. No I/O."""

@@ -1,0 +1,200 @@
+"""One partition: its log and its producers' state, changed together.
+
+Owns: the checks that every batch passes, the order "decide, write, apply", markers, what a reader may see. Must not
+know: the protocol's messages, who waits for data, the coordinator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tallystick.broker.limits import MAX_BATCH_BYTES, SEGMENT_BYTES
+from tallystick.broker.log.durability import Durability
+from tallystick.broker.log.partition_log import PartitionLog, Slice
+from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
+from tallystick.errors import CorruptData
+from tallystick.wire.batch import NO_PRODUCER_ID, BatchHeader, MalformedBatch, check_crc, read_header
+from tallystick.wire.errors import ApiError, ErrorCode
+from tallystick.wire.records import decode_batch, encode_marker, read_marker
+
+logger = structlog.get_logger(__name__)
+
+Verify = Callable[[int, int], int]
+"""Producer id and epoch to an error code: may this transactional producer write here now?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a produced batch lies: for a duplicate, where the original lies."""
+
+    base_offset: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetAndTime:
+    """An answer to a look-up by time; offset -1 if there is none."""
+
+    offset: int
+    timestamp_ms: int
+
+
+class Partition:
+    """``listeners`` are called, once each, when there is more to read or when the partition is gone."""
+
+    def __init__(
+        self, topic: str, index: int, folder: Path, durability: Durability, *, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
+        self.topic = topic
+        self.index = index
+        self.listeners: set[Callable[[], None]] = set()
+        self.deleted = False
+        self._producers = ProducerStates()
+        self._log = PartitionLog(folder, durability, on_batch=self._replay, segment_bytes=segment_bytes)
+        self._log.on_visible = self._tell_listeners
+        if self._log.torn is not None:
+            logger.warning(
+                "a torn write was cut off the log",
+                topic=topic,
+                partition=index,
+                file=self._log.torn.path,
+                at_bytes=self._log.torn.at_bytes,
+                cut_bytes=self._log.torn.cut_bytes,
+                reason=self._log.torn.reason,
+            )
+
+    @property
+    def log(self) -> PartitionLog:
+        return self._log
+
+    @property
+    def producers(self) -> ProducerStates:
+        return self._producers
+
+    @property
+    def high_watermark(self) -> int:
+        return self._log.visible_offset
+
+    @property
+    def last_stable_offset(self) -> int:
+        return self._producers.last_stable_offset(self._log.visible_offset)
+
+    def _replay(self, header: BatchHeader, batch: memoryview) -> None:
+        if not header.is_control:
+            self._producers.apply_batch(header)
+            return
+        try:
+            marker = read_marker(batch)
+        except MalformedBatch as error:
+            place = f"{self.topic}-{self.index}, offset {header.base_offset}"
+            raise CorruptData(str(error), place=place) from error
+        self._producers.apply_marker(header, commit=marker.commit, coordinator_epoch=marker.coordinator_epoch)
+
+    def append(self, batch: bytes, *, verify: Verify) -> Appended:
+        """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused."""
+        header = _checked(batch)
+        decision = self._producers.check(header)
+        if isinstance(decision, Duplicate):
+            return Appended(decision.original.first_offset, duplicate=True)
+        if isinstance(decision, Reject):
+            raise ApiError(decision.code, decision.reason)
+        if header.is_transactional and not self._producers.has_open_transaction(
+            header.producer_id, header.producer_epoch
+        ):
+            code = verify(header.producer_id, header.producer_epoch)
+            if code != 0:
+                raise ApiError(ErrorCode(code), "the coordinator does not know of this partition in the transaction")
+        written = self._write(header, batch)
+        self._producers.apply_batch(written)
+        return Appended(written.base_offset, duplicate=False)
+
+    def _write(self, header: BatchHeader, batch: bytes) -> BatchHeader:
+        try:
+            return self._log.append(header, batch)
+        except OSError as error:
+            logger.exception("the log cannot be written", topic=self.topic, partition=self.index)
+            raise ApiError(ErrorCode.kafka_storage_error, f"the log cannot be written: {error.strerror}") from error
+
+    def append_marker(
+        self, *, producer_id: int, producer_epoch: int, commit: bool, coordinator_epoch: int, now_ms: int
+    ) -> bool:
+        """End the producer's transaction here; False if there was nothing to write. See ``ports.PartitionWriter``."""
+        decision = self._producers.check_marker(
+            producer_id=producer_id, producer_epoch=producer_epoch, coordinator_epoch=coordinator_epoch
+        )
+        if not isinstance(decision, Accept):
+            logger.error("a marker is refused", topic=self.topic, partition=self.index, decision=decision)
+            return False
+        entry = self._producers.producers.get(producer_id)
+        if entry is not None and entry.transaction_first_offset is None and entry.producer_epoch == producer_epoch:
+            return False
+        batch = encode_marker(
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            commit=commit,
+            coordinator_epoch=coordinator_epoch,
+            now_ms=now_ms,
+        )
+        written = self._write(read_header(batch), batch)
+        self._producers.apply_marker(written, commit=commit, coordinator_epoch=coordinator_epoch)
+        self._tell_listeners()
+        return True
+
+    def read(self, offset: int, *, max_bytes: int, committed_only: bool) -> Slice:
+        """Batches from ``offset`` on. ``ApiError`` OFFSET_OUT_OF_RANGE outside of the log."""
+        limit = self.last_stable_offset if committed_only else self.high_watermark
+        if not self._log.start_offset <= offset <= self._log.end_offset:
+            raise ApiError(
+                ErrorCode.offset_out_of_range,
+                f"offset {offset} is not in {self._log.start_offset} to {self._log.end_offset}",
+            )
+        return self._log.read(offset, max_bytes=max_bytes, limit_offset=limit)
+
+    def first_at_or_after(self, timestamp_ms: int, *, limit_offset: int) -> OffsetAndTime:
+        """The first record at or after a time, before ``limit_offset``."""
+        for header, batch in self._log.batches_from_time(timestamp_ms):
+            if header.base_offset >= limit_offset:
+                break
+            for record in decode_batch(batch)[1]:
+                if record.timestamp_ms >= timestamp_ms:
+                    return OffsetAndTime(record.offset, record.timestamp_ms)
+        return OffsetAndTime(-1, -1)
+
+    def _tell_listeners(self) -> None:
+        if self.listeners:
+            waiting, self.listeners = self.listeners, set()
+            for tell in waiting:
+                tell()
+
+    def close(self, *, deleted: bool) -> None:
+        """Close the files; whoever waits for data is told."""
+        self.deleted = deleted
+        self._log.close()
+        self._tell_listeners()
+
+
+def _checked(batch: bytes) -> BatchHeader:
+    """The header of a client's batch, once everything that needs no state is right about it."""
+    if len(batch) > MAX_BATCH_BYTES:
+        raise ApiError(ErrorCode.message_too_large, f"a batch of {len(batch)} bytes; {MAX_BATCH_BYTES} are allowed")
+    try:
+        header = read_header(batch)
+        check_crc(batch, 0, header)
+    except MalformedBatch as error:
+        raise ApiError(ErrorCode.corrupt_message, str(error)) from error
+    if header.size_bytes != len(batch):
+        raise ApiError(ErrorCode.invalid_record, "one batch is allowed per partition, and nothing behind it")
+    if header.is_control:
+        raise ApiError(ErrorCode.invalid_record, "a client may not write a control batch")
+    if header.record_count != header.last_offset_delta + 1:
+        raise ApiError(
+            ErrorCode.invalid_record,
+            f"{header.record_count} records with last offset delta {header.last_offset_delta}",
+        )
+    if header.is_transactional and header.producer_id == NO_PRODUCER_ID:
+        raise ApiError(ErrorCode.invalid_record, "a transactional batch without producer id")
+    return header

@@ -1,0 +1,129 @@
+"""The header of a record batch (magic 2), read and patched without touching a record.
+
+Owns: the 61 bytes, the CRC and the sequence arithmetic. Must not know: records inside (``wire.records``), files.
+
+Base offset and partition leader epoch lie before the CRC's range, so a broker sets them and leaves the rest opaque.
+Source: the Kafka documentation, "Record Batch"; KIP-98.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from crc32c import crc32c
+
+from tallystick.errors import TallystickError
+
+HEADER_BYTES: Final = 61
+LENGTH_OVERHEAD_BYTES: Final = 12
+"""``batch_length`` counts from after itself: base offset and the length lie before."""
+
+MAGIC: Final = 2
+NO_PRODUCER_ID: Final = -1
+NO_SEQUENCE: Final = -1
+MAX_SEQUENCE: Final = 2**31 - 1
+
+COMPRESSION_MASK: Final = 0x07
+LOG_APPEND_TIME: Final = 0x08
+TRANSACTIONAL: Final = 0x10
+CONTROL: Final = 0x20
+
+_HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+_BASE_OFFSET: Final = struct.Struct(">q")
+_LEADER_EPOCH: Final = struct.Struct(">i")
+CRC_FROM: Final = 21
+
+
+class MalformedBatch(TallystickError):
+    """These bytes are no record batch of magic 2, or their CRC does not match."""
+
+
+class BatchHeader(NamedTuple):
+    """The 61 bytes, field by field, in their order on the wire."""
+
+    base_offset: int
+    batch_length: int
+    partition_leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    base_timestamp_ms: int
+    max_timestamp_ms: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    record_count: int
+
+    @property
+    def size_bytes(self) -> int:
+        """The whole batch, from base offset to last record."""
+        return self.batch_length + LENGTH_OVERHEAD_BYTES
+
+    @property
+    def last_offset(self) -> int:
+        return self.base_offset + self.last_offset_delta
+
+    @property
+    def next_offset(self) -> int:
+        return self.base_offset + self.last_offset_delta + 1
+
+    @property
+    def is_transactional(self) -> bool:
+        return bool(self.attributes & TRANSACTIONAL)
+
+    @property
+    def is_control(self) -> bool:
+        return bool(self.attributes & CONTROL)
+
+    @property
+    def last_sequence(self) -> int:
+        if self.base_sequence == NO_SEQUENCE:
+            return NO_SEQUENCE
+        return increment_sequence(self.base_sequence, self.last_offset_delta)
+
+
+def increment_sequence(sequence: int, by: int) -> int:
+    """Sequence numbers wrap from 2^31 - 1 to 0."""
+    return (sequence + by) & MAX_SEQUENCE
+
+
+def read_header(buffer: bytes | memoryview, at: int = 0) -> BatchHeader:
+    """The header at ``at``; ``MalformedBatch`` if the magic is not 2 or the length is impossible. No CRC check."""
+    try:
+        header = BatchHeader._make(_HEADER.unpack_from(buffer, at))
+    except struct.error:
+        raise MalformedBatch(f"{max(len(buffer) - at, 0)} bytes hold no batch header of {HEADER_BYTES}") from None
+    if header.magic != MAGIC:
+        raise MalformedBatch(f"magic is {header.magic}, not {MAGIC}")
+    if header.batch_length < HEADER_BYTES - LENGTH_OVERHEAD_BYTES:
+        raise MalformedBatch(f"a batch length of {header.batch_length}")
+    if header.last_offset_delta < 0 or header.base_offset < 0:
+        raise MalformedBatch(f"offset {header.base_offset} with last offset delta {header.last_offset_delta}")
+    return header
+
+
+def check_crc(buffer: bytes | memoryview, at: int, header: BatchHeader) -> None:
+    """``MalformedBatch`` unless the batch at ``at`` is whole and its CRC-32C matches."""
+    end = at + header.size_bytes
+    if end > len(buffer):
+        raise MalformedBatch(f"the batch has {header.size_bytes} bytes, {len(buffer) - at} are there")
+    actual = crc32c(memoryview(buffer)[at + CRC_FROM : end])
+    if actual != header.crc:
+        raise MalformedBatch(f"CRC is {actual:#010x}, the header says {header.crc:#010x}")
+
+
+def placed(batch: bytes, *, base_offset: int, leader_epoch: int) -> list[bytes | memoryview]:
+    """The batch at its place in a log, as buffers for ``writev``: the opaque bytes are not copied."""
+    view = memoryview(batch)
+    return [_BASE_OFFSET.pack(base_offset), view[8:12], _LEADER_EPOCH.pack(leader_epoch), view[16:]]
+
+
+def write_batch(header: BatchHeader, records: bytes) -> bytes:
+    """A batch of this header and these encoded records, with length and CRC computed."""
+    raw = bytearray(_HEADER.pack(*header))
+    raw += records
+    struct.pack_into(">i", raw, 8, len(raw) - LENGTH_OVERHEAD_BYTES)
+    struct.pack_into(">I", raw, 17, crc32c(memoryview(raw)[CRC_FROM:]))
+    return bytes(raw)

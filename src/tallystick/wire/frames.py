@@ -1,0 +1,176 @@
+"""Frames and the request and response headers, between bytes and values.
+
+Owns: the length prefix and its bound, request header versions 1 and 2, response header versions 0 and 1, and which API
+version uses which. Must not know: sockets; what is inside a message (kio knows).
+
+Source: the Kafka protocol guide, KIP-482 (flexible versions) and KIP-511 (ApiVersions).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from kio.index import load_request_schema, load_response_schema
+from kio.serial import entity_reader, entity_writer
+from kio.serial.errors import SerialError
+
+from tallystick.errors import TallystickError
+
+LENGTH_BYTES: Final = 4
+MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
+"""The bound of Apache Kafka's ``socket.request.max.bytes``."""
+
+_LENGTH: Final = struct.Struct(">i")
+_FIXED_HEADER: Final = struct.Struct(">hhih")
+
+
+class MalformedFrame(TallystickError):
+    """The peer does not speak Kafka's protocol, or not rightly: its connection ends, nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeader:
+    """What every request begins with. ``body_at`` is where the message itself begins in the frame."""
+
+    api_key: int
+    api_version: int
+    correlation_id: int
+    client_id: str | None
+    body_at: int
+
+
+def frame_length(prefix: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> int:
+    """The length in a four-byte prefix; ``MalformedFrame`` if it is negative or over the bound."""
+    (length,) = _LENGTH.unpack(prefix)
+    if not 8 <= length <= max_bytes:
+        raise MalformedFrame(f"a frame of {length} bytes; 8 to {max_bytes} are allowed")
+    return int(length)
+
+
+def read_request_header(frame: bytes, *, flexible: bool | None = None) -> RequestHeader:
+    """The header of a request frame. ``flexible`` None: by API key and version; unknown ones are read as version 1."""
+    try:
+        api_key, api_version, correlation_id, client_id_length = _FIXED_HEADER.unpack_from(frame)
+    except struct.error:
+        raise MalformedFrame(f"a request of {len(frame)} bytes has no header") from None
+    at = _FIXED_HEADER.size
+    client_id = None
+    if client_id_length >= 0:
+        raw = frame[at : at + client_id_length]
+        if len(raw) != client_id_length:
+            raise MalformedFrame("the client id is longer than its frame")
+        try:
+            client_id = raw.decode()
+        except UnicodeDecodeError:
+            raise MalformedFrame("the client id is not UTF-8") from None
+        at += client_id_length
+    if is_flexible(api_key, api_version) if flexible is None else flexible:
+        at = _skip_tagged_fields(frame, at)
+    return RequestHeader(api_key, api_version, correlation_id, client_id, at)
+
+
+@cache
+def is_flexible(api_key: int, api_version: int) -> bool:
+    """Whether this version has request header 2, so tagged fields; False for what kio does not know."""
+    try:
+        return bool(load_request_schema(api_key, api_version).__flexible__)
+    except RuntimeError:
+        return False
+
+
+def _skip_tagged_fields(frame: bytes, at: int) -> int:
+    count, at = _unsigned_varint(frame, at)
+    for _ in range(count):
+        _, at = _unsigned_varint(frame, at)
+        size, at = _unsigned_varint(frame, at)
+        at += size
+        if at > len(frame):
+            raise MalformedFrame("a tagged field is longer than its frame")
+    return at
+
+
+def _unsigned_varint(frame: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    for _ in range(5):
+        if at >= len(frame):
+            raise MalformedFrame("the frame ends inside a number")
+        byte = frame[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise MalformedFrame("a number of more than five bytes")
+
+
+@cache
+def _request_reader(api_key: int, api_version: int) -> Any:
+    return entity_reader(load_request_schema(api_key, api_version))
+
+
+def read_request(frame: bytes, header: RequestHeader) -> Any:
+    """kio's request from a frame; ``MalformedFrame`` if it does not decode or leaves bytes over."""
+    try:
+        request, size = _request_reader(header.api_key, header.api_version)(frame, header.body_at)
+    except (SerialError, ValueError, TypeError, OverflowError, IndexError) as error:
+        raise MalformedFrame(f"API {header.api_key} version {header.api_version}: {error!r}") from error
+    if header.body_at + size != len(frame):
+        raise MalformedFrame(
+            f"API {header.api_key} version {header.api_version}: "
+            f"{len(frame) - header.body_at - size} bytes are left over"
+        )
+    return request
+
+
+@cache
+def _response_writer(response_type: Any) -> tuple[Any, bytes]:
+    tags = b"\x00" if response_type.__header_schema__.__version__ == 1 else b""
+    return entity_writer(response_type), tags
+
+
+def write_response(correlation_id: int, response: Any) -> bytes:
+    """A response frame, its length in front."""
+    writer, tags = _response_writer(response.__class__)
+    buffer = io.BytesIO()
+    buffer.write(b"\x00\x00\x00\x00")
+    buffer.write(_LENGTH.pack(correlation_id))
+    buffer.write(tags)
+    writer(buffer, response)
+    view = buffer.getbuffer()
+    _LENGTH.pack_into(view, 0, len(view) - LENGTH_BYTES)
+    view.release()
+    return buffer.getvalue()
+
+
+@cache
+def _request_writer(request_type: Any) -> Any:
+    return entity_writer(request_type)
+
+
+def write_request(correlation_id: int, client_id: str | None, request: Any) -> bytes:
+    """A request frame, its length in front (for tools and tests that speak to a broker without a client library)."""
+    raw_id = b"" if client_id is None else client_id.encode()
+    body = io.BytesIO()
+    _request_writer(request.__class__)(body, request)
+    header = _FIXED_HEADER.pack(
+        request.__api_key__, request.__version__, correlation_id, -1 if client_id is None else len(raw_id)
+    )
+    payload = header + raw_id + (b"\x00" if request.__flexible__ else b"") + body.getvalue()
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def read_response(frame: bytes, api_key: int, api_version: int) -> tuple[int, Any]:
+    """Correlation id and kio's response from a frame without its length prefix."""
+    response_type = load_response_schema(api_key, api_version)
+    (correlation_id,) = _LENGTH.unpack_from(frame)
+    at = LENGTH_BYTES
+    if response_type.__header_schema__.__version__ == 1:
+        at = _skip_tagged_fields(frame, at)
+    response, size = entity_reader(response_type)(frame, at)
+    if at + size != len(frame):
+        raise MalformedFrame(f"API {api_key} version {api_version}: {len(frame) - at - size} bytes are left over")
+    return int(correlation_id), response

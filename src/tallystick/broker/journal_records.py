@@ -1,0 +1,27 @@
+"""Every record that the journal may hold, as one union to decode by.
+
+Owns: the list. Must not know: what the records mean.
+"""
+
+from __future__ import annotations
+
+from tallystick.broker.groups.records import (
+    GroupDeleted,
+    GroupGeneration,
+    OffsetsCommitted,
+    OffsetsDeleted,
+    OffsetsPending,
+    PendingOffsetsEnded,
+)
+from tallystick.broker.transactions.records import ProducerIdsReserved, TransactionState
+
+AnyJournalRecord = (
+    ProducerIdsReserved
+    | TransactionState
+    | OffsetsCommitted
+    | OffsetsPending
+    | PendingOffsetsEnded
+    | OffsetsDeleted
+    | GroupGeneration
+    | GroupDeleted
+)

@@ -25,7 +25,7 @@ from tallystick.boundary.effects import State
 from tallystick.boundary.provider import ChargeRequest, LookUp, LookUpRequest, Outcome, OutcomeKind, Provider
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import ConfigurationError
-from tallystick.killpoints import declare
+from tallystick.killpoints import declare, reach
 
 AFTER_CLAIM: Final = declare("effect.after-claim", "the lease is committed, SENT is not")
 AFTER_SENT_ROW: Final = declare("effect.after-sent-row", "SENT is committed, not one byte has left")

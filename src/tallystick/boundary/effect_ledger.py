@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select, update
 from sqlalchemy.engine import RowMapping
 
 from tallystick.boundary import schema
@@ -210,7 +210,7 @@ class EffectLedger:
         whose lease ran out after SENT become UNKNOWN here.
         """
         now_ms = self._clock.now_ms()
-        if not self._is_due(provider, now_ms):
+        if not self._is_due(provider, now_ms, _claimable(now_ms)):
             return ()
         with self._engine.begin() as connection:
             token = next_epoch(connection, _TOKEN_COUNTER)
@@ -272,19 +272,15 @@ class EffectLedger:
     ) -> tuple[Attempt, ...]:
         """Lease unknown attempts that may not be sent again and were last sent at least ``quiet_ms`` ago."""
         now_ms = self._clock.now_ms()
+        resolvable = _resolvable(now_ms, quiet_ms)
+        if not self._is_due(provider, now_ms, resolvable):
+            return ()
         with self._engine.begin() as connection:
             token = next_epoch(connection, _TOKEN_COUNTER)
             self._expire(connection, provider, now_ms)
             due = (
                 select(_a.attempt_id)
-                .where(
-                    _a.provider == provider,
-                    _a.state == State.UNKNOWN.value,
-                    _a.lease_until_ms <= now_ms,
-                    _a.not_before_ms <= now_ms,
-                    _a.resend_until_ms <= now_ms,
-                    _a.last_sent_at_ms + quiet_ms <= now_ms,
-                )
+                .where(_a.provider == provider, resolvable)
                 .order_by(_a.created_at_ms, _a.attempt_id)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
@@ -457,10 +453,10 @@ class EffectLedger:
 
     # -- inside
 
-    def _is_due(self, provider: str, now_ms: int) -> bool:
+    def _is_due(self, provider: str, now_ms: int, wanted: ColumnElement[bool]) -> bool:
         """A look without a write lock, so that an idle dispatcher disturbs nobody."""
         expired = and_(_a.state.in_(_names(sources(Event.EXPIRE))), _a.lease_until_ms <= now_ms)
-        query = select(_a.attempt_id).where(_a.provider == provider, or_(_claimable(now_ms), expired)).limit(1)
+        query = select(_a.attempt_id).where(_a.provider == provider, or_(wanted, expired)).limit(1)
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one_or_none() is not None
 
@@ -476,7 +472,7 @@ class EffectLedger:
         )
 
 
-def _claimable(now_ms: int) -> Any:
+def _claimable(now_ms: int) -> ColumnElement[bool]:
     return and_(
         _a.state.in_(_names(sources(Event.CLAIM))),
         _a.lease_until_ms <= now_ms,
@@ -485,7 +481,17 @@ def _claimable(now_ms: int) -> Any:
     )
 
 
-def _next_state(event: Event) -> Any:
+def _resolvable(now_ms: int, quiet_ms: int) -> ColumnElement[bool]:
+    return and_(
+        _a.state == State.UNKNOWN.value,
+        _a.lease_until_ms <= now_ms,
+        _a.not_before_ms <= now_ms,
+        _a.resend_until_ms <= now_ms,
+        _a.last_sent_at_ms + quiet_ms <= now_ms,
+    )
+
+
+def _next_state(event: Event) -> ColumnElement[str]:
     """The transition table's column for ``event``, as a CASE over the present state."""
     return case({source.value: target.value for source, target in sources(event).items()}, value=_a.state)
 

@@ -210,10 +210,12 @@ class SqlEffect:
         batch = handler if isinstance(handler, BatchHandler) else None
         if batch is not None:
             batch.begin_batch(connection, fresh)
-        results = {record.event_id: tuple(handler(connection, record) or ()) for record in fresh}
+        results: dict[str, tuple[Output, ...]] = {}
+        for record in fresh:
+            results[record.event_id] = tuple(handler(connection, record) or ())
         if batch is not None:
             batch.end_batch(connection, fresh)
-        return dict(results)
+        return results
 
     def _store(self, connection: Connection, results: dict[str, tuple[Output, ...]]) -> None:
         rows: list[dict[str, Any]] = [

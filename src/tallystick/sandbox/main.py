@@ -1,0 +1,89 @@
+"""Starts the sandbox: listens, says so in one line of JSON, serves until SIGTERM.
+
+Owns: the process. Must not know: routes. The command line (``__main__`` and ``tallystick sandbox``) calls ``serve``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from tallystick.clock import SystemClock
+from tallystick.errors import ConfigurationError
+from tallystick.sandbox.faults import FaultPlan, parse_option
+from tallystick.sandbox.provider import SandboxProvider
+from tallystick.sandbox.server import build_application
+from tallystick.sandbox.store import Store
+
+DEFAULT_WINDOW_MS = 86_400_000
+
+
+def serve(
+    *,
+    listen: str,
+    data: Path,
+    seed: int = 0,
+    faults: str | None = None,
+    window_ms: int = DEFAULT_WINDOW_MS,
+    ready_file: Path | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``ConfigurationError`` for settings that make no sense."""
+    host, port = _address(listen)
+    if window_ms < 1:
+        raise ConfigurationError(f"a window of {window_ms} ms holds no key")
+    plan = FaultPlan(seed=seed) if faults is None else parse_option(faults, seed=seed)
+    store = Store(data, seed=seed)
+    provider = SandboxProvider(store, plan, clock=SystemClock(), window_ms=window_ms)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(f"cannot listen on {listen}: {error.strerror}") from error
+        listener.listen(1024)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                build_application(provider, store, seed=seed),
+                http="h11",
+                log_level="error",
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        line = {"event": "ready", "host": host, "port": listener.getsockname()[1], "pid": os.getpid()}
+        _announce(json.dumps({**line, "recovery": {"charges": len(store.charges)}}), ready_file)
+        asyncio.run(server.serve(sockets=[listener]))
+    store.close()
+
+
+def _announce(line: str, ready_file: Path | None) -> None:
+    """The socket listens already: a client that connects now waits in its backlog until the loop runs."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    if ready_file is not None:
+        partial = ready_file.with_suffix(".tmp")
+        partial.write_text(line)
+        partial.replace(ready_file)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdecimal() or int(port) > 65_535:
+        raise ConfigurationError(f"--listen {listen!r} is not host:port")
+    try:
+        loopback = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback
+    except ValueError:
+        raise ConfigurationError(f"--listen {listen!r}: the host is no IP address") from None
+    if not loopback:
+        raise ConfigurationError(f"--listen {listen!r}: the sandbox has no access control", remedy="Use 127.0.0.1")
+    return host, int(port)

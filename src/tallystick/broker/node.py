@@ -1,30 +1,134 @@
-"""The node: everything that a handler may reach, put together in one place.
+"""The node: everything that a handler may reach, put together in one place, and recovered in the right order.
 
-Owns: the assembly. Must not know: sockets, the protocol's encoding.
+Owns: the assembly, the order of recovery and of closing. Must not know: sockets, the protocol's encoding.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Final
 
-if TYPE_CHECKING:
-    from tallystick.broker.groups import GroupCoordinator
-    from tallystick.broker.ports import Journal, PartitionWriter
-    from tallystick.broker.transactions import TransactionCoordinator
-    from tallystick.clock import Clock
+import structlog
+
+from tallystick.broker.api import Api
+from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.groups import GroupCoordinator
+from tallystick.broker.journal_records import AnyJournalRecord
+from tallystick.broker.limits import SEGMENT_BYTES
+from tallystick.broker.log.data_folder import DataFolder
+from tallystick.broker.log.durability import Durability
+from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
+from tallystick.broker.log.segment import TornTail
+from tallystick.broker.ports import JournalRecord
+from tallystick.broker.registry import APIS
+from tallystick.broker.topics import TopicRecord, Topics
+from tallystick.broker.transactions import TransactionCoordinator
+from tallystick.clock import Clock
+
+logger = structlog.get_logger(__name__)
+
+NODE_ID: Final = 1
 
 
 @dataclass(slots=True)
 class Node:
     """The one broker of its cluster. ``host`` and ``port`` are what clients are told to connect to."""
 
-    partitions: PartitionWriter
+    partitions: Topics
     transactions: TransactionCoordinator
     groups: GroupCoordinator
-    journal: Journal
+    journal: FileJournal[JournalRecord]
+    durability: Durability
     clock: Clock
+    folder: DataFolder
     host: str
     port: int
     node_id: int
     cluster_id: str
+    apis: tuple[Api, ...]
+
+    def tick(self) -> None:
+        """Let the coordinators expire what is due."""
+        now_ms = self.clock.now_ms()
+        self.transactions.tick(now_ms)
+        self.groups.tick(now_ms)
+
+    def close(self) -> None:
+        """Bring everything to the disk, close the files, give the folder back."""
+        self.durability.sync_all_now()
+        self.partitions.close()
+        self.journal.close()
+        self.folder.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What start-up found."""
+
+    topics: int
+    partitions: int
+    journal_records: int
+    torn: tuple[TornTail, ...]
+
+
+def open_node(
+    data: Path,
+    *,
+    fsync: FsyncPolicy,
+    num_partitions: int,
+    clock: Clock,
+    host: str,
+    port: int,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> tuple[Node, Recovery]:
+    """Lock the folder, recover topics, then coordinators, then complete what a crash left half done."""
+    folder = DataFolder(data)
+    durability = Durability(fsync)
+    journal: FileJournal[JournalRecord] = FileJournal(folder.coordinators_journal, AnyJournalRecord, durability)
+    topics_journal: FileJournal[TopicRecord] = FileJournal(folder.topics_journal, TopicRecord, durability)
+    topics = Topics(
+        folder.topics,
+        topics_journal,
+        durability,
+        num_partitions=num_partitions,
+        before_marker=journal,
+        segment_bytes=segment_bytes,
+    )
+    topics.recover()
+    groups = GroupCoordinator(journal, topics, clock)
+    transactions = TransactionCoordinator(journal, topics, clock, groups)
+    for record in journal.replay():
+        transactions.replay(record)
+        groups.replay(record)
+    replayed = journal.record_count
+    if journal.size_bytes > COMPACT_ABOVE_BYTES:
+        journal.compact([*transactions.snapshot(), *groups.snapshot()])
+    transactions.finish_recovery()
+    groups.finish_recovery()
+    node = Node(
+        partitions=topics,
+        transactions=transactions,
+        groups=groups,
+        journal=journal,
+        durability=durability,
+        clock=clock,
+        folder=folder,
+        host=host,
+        port=port,
+        node_id=NODE_ID,
+        cluster_id=folder.format.cluster_id,
+        apis=APIS,
+    )
+    partitions = [partition for topic in topics.all() for partition in topic.partitions]
+    torn = [partition.log.torn for partition in partitions] + [journal.torn, topics_journal.torn]
+    recovery = Recovery(
+        topics=len(list(topics.all())),
+        partitions=len(partitions),
+        journal_records=replayed,
+        torn=tuple(tail for tail in torn if tail is not None),
+    )
+    for tail in (journal.torn, topics_journal.torn):
+        if tail is not None:
+            logger.warning("a torn write was cut off a journal", file=tail.path, cut_bytes=tail.cut_bytes)
+    return node, recovery

@@ -9,7 +9,30 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.broker.api import Api
+from tallystick.broker.handlers import (
+    api_versions,
+    create_partitions,
+    create_topics,
+    delete_topics,
+    describe_cluster,
+    describe_configs,
+    fetch,
+    list_offsets,
+    metadata,
+    offset_for_leader_epoch,
+    produce,
+)
 
-APIS: Final[tuple[Api, ...]] = ()
-
-BY_KEY: Final[dict[int, Api]] = {api.key: api for api in APIS}
+APIS: Final[tuple[Api, ...]] = (
+    produce.API,
+    fetch.API,
+    list_offsets.API,
+    metadata.API,
+    api_versions.API,
+    create_topics.API,
+    delete_topics.API,
+    offset_for_leader_epoch.API,
+    describe_configs.API,
+    create_partitions.API,
+    describe_cluster.API,
+)

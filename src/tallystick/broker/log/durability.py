@@ -14,21 +14,13 @@ write. The policy is about power loss:
 from __future__ import annotations
 
 import asyncio
-import enum
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.limits import FSYNC_INTERVAL_MS
-
-
-class FsyncPolicy(enum.StrEnum):
-    """When acknowledged bytes are forced to the disk."""
-
-    NEVER = "never"
-    INTERVAL = "interval"
-    COMMIT = "commit"
 
 
 class SyncedFile:

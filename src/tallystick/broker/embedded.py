@@ -1,0 +1,152 @@
+"""The broker as a child process, for tests, examples and small installations.
+
+Owns: the child, its ready line, its end. Must not know: the broker's inside; it is the process that is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.errors import ConfigurationError, TallystickError
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+_LOG_TAIL_CHARACTERS = 2_000
+
+
+class BrokerDidNotStart(TallystickError):
+    """The child ended or stayed silent; the message holds the end of its log."""
+
+
+class EmbeddedBroker:
+    """A broker of one's own: ``with EmbeddedBroker() as broker: ... broker.bootstrap``.
+
+    ``data`` None is a temporary folder that goes at the end of the ``with`` block. ``port`` 0 is any free one, and
+    stays the same over ``restart``. The child ends when this process does, however it ends. ``log_path`` has its log.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        fsync: FsyncPolicy | str = FsyncPolicy.NEVER,
+        num_partitions: int = 4,
+    ) -> None:
+        self._temporary = Path(tempfile.mkdtemp(prefix="tallystick-broker-"))
+        self.data = self._temporary / "data" if data is None else Path(data)
+        self.log_path = self._temporary / "broker.log"
+        self.host = host
+        self.port = port
+        self.recovery: dict[str, Any] = {}
+        try:
+            self._fsync = FsyncPolicy(fsync)
+        except ValueError:
+            raise ConfigurationError(f"fsync {fsync!r} is none of {', '.join(FsyncPolicy)}") from None
+        self._num_partitions = num_partitions
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port`` for clients; only after ``start``."""
+        if self.port == 0:
+            raise ConfigurationError("the broker has no port before it is started")
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the child and wait until it listens. ``BrokerDidNotStart`` with its last words if it does not."""
+        if self._process is not None:
+            raise ConfigurationError("the broker runs already")
+        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        command = [sys.executable, "-m", "tallystick.broker", "--listen", address, "--data", str(self.data)]
+        command += ["--fsync", str(self._fsync), "--num-partitions", str(self._num_partitions), "--exit-with-stdin"]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+        try:
+            ready = self._await_ready(self._process)
+        except BaseException:
+            self._end(signal.SIGKILL)
+            raise
+        self.port = int(ready["port"])
+        self.recovery = ready["recovery"]
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        line = b""
+        while not line.endswith(b"\n"):
+            remaining = deadline - time.monotonic()
+            if process.stdout is None or remaining <= 0:
+                raise BrokerDidNotStart(f"the broker was not ready in {START_TIMEOUT_S} s: {self._log_tail()}")
+            if select.select([process.stdout], [], [], remaining)[0]:
+                part = os.read(process.stdout.fileno(), 65_536)
+                if not part:
+                    process.wait()
+                    raise BrokerDidNotStart(f"the broker ended with {process.returncode}: {self._log_tail()}")
+                line += part
+        ready: dict[str, Any] = json.loads(line)
+        return ready
+
+    def _log_tail(self) -> str:
+        return self.log_path.read_text(errors="replace")[-_LOG_TAIL_CHARACTERS:].strip()
+
+    def stop(self) -> None:
+        """SIGTERM, then wait for the end; does nothing if it does not run."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: what an out-of-memory kill looks like to the broker."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def restart(self) -> None:
+        """Stop if it runs, and start on the same port and data."""
+        self.stop()
+        self.start()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ConfigurationError("the broker does not run")
+        return self._process
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._temporary, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""DescribeConfigs (32): the settings that hold, of topics and of the broker. None can be changed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.topic_configs import EFFECTIVE
+from tallystick.wire import schema
+from tallystick.wire.errors import ApiError, ErrorCode
+
+_TOPIC: Final = 2
+_BROKER: Final = 4
+_SOURCE_STATIC_BROKER_CONFIG: Final = 4
+_SOURCE_DEFAULT_CONFIG: Final = 5
+_TYPE_STRING: Final = 2
+
+
+async def handle(context: RequestContext, request: Any) -> Any:
+    build = schema.response("describe_configs", context.api_version)
+    results = []
+    for resource in request.resources:
+        code, message, values = ErrorCode.none, None, {}
+        try:
+            values = _values(context, resource)
+        except ApiError as error:
+            code, message = error.code, error.message
+        wanted = resource.configuration_keys
+        results.append(
+            build.DescribeConfigsResult(
+                error_code=code,
+                error_message=message,
+                resource_type=resource.resource_type,
+                resource_name=resource.resource_name,
+                configs=tuple(
+                    _row(build, name, value, of_topic=resource.resource_type == _TOPIC)
+                    for name, value in values.items()
+                    if wanted is None or name in wanted
+                ),
+            )
+        )
+    return build.DescribeConfigsResponse(throttle_time=timedelta(0), results=tuple(results))
+
+
+def _values(context: RequestContext, resource: Any) -> dict[str, str]:
+    node = context.node
+    match resource.resource_type:
+        case 2:  # topic
+            if node.partitions.by_name(resource.resource_name) is None:
+                raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no topic {resource.resource_name!r}")
+            return EFFECTIVE
+        case 4:  # broker
+            if resource.resource_name not in ("", str(node.node_id)):
+                raise ApiError(ErrorCode.invalid_request, f"there is no broker {resource.resource_name!r}")
+            return {
+                "node.id": str(node.node_id),
+                "num.partitions": str(node.partitions.num_partitions),
+                "auto.create.topics.enable": "true",
+                "default.replication.factor": "1",
+                "transaction.state.log.min.isr": "1",
+            }
+    raise ApiError(ErrorCode.invalid_request, f"resource type {resource.resource_type} has no settings here")
+
+
+def _row(build: Any, name: str, value: str, *, of_topic: bool) -> Any:
+    return build.DescribeConfigsResourceResult(
+        name=name,
+        value=value,
+        read_only=True,
+        config_source=_SOURCE_DEFAULT_CONFIG if of_topic else _SOURCE_STATIC_BROKER_CONFIG,
+        is_sensitive=False,
+        synonyms=(),
+        config_type=_TYPE_STRING,
+        documentation=None,
+    )
+
+
+API = Api(key=32, name="describe_configs", min_version=1, max_version=4, handle=handle)

@@ -1,0 +1,75 @@
+"""ListOffsets (2): earliest, latest, by time, and the largest timestamp (KIP-734), by isolation level."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.handlers.fetch import READ_COMMITTED
+from tallystick.broker.log.partition_log import LEADER_EPOCH
+from tallystick.broker.partition import OffsetAndTime, Partition
+from tallystick.wire import schema
+from tallystick.wire.batch import MalformedBatch
+from tallystick.wire.errors import ErrorCode
+
+LATEST: Final = -1
+EARLIEST: Final = -2
+MAX_TIMESTAMP: Final = -3
+EARLIEST_LOCAL: Final = -4
+LATEST_TIERED: Final = -5
+EARLIEST_PENDING_UPLOAD: Final = -6
+
+
+async def handle(context: RequestContext, request: Any) -> Any:
+    build = schema.response("list_offsets", context.api_version)
+    isolation_level = getattr(request, "isolation_level", 0)
+    return build.ListOffsetsResponse(
+        throttle_time=timedelta(0),
+        topics=tuple(
+            build.ListOffsetsTopicResponse(
+                name=topic.name,
+                partitions=tuple(
+                    _partition(build, context, topic.name, wanted, isolation_level) for wanted in topic.partitions
+                ),
+            )
+            for topic in request.topics
+        ),
+    )
+
+
+def _partition(build: Any, context: RequestContext, topic: str, wanted: Any, isolation_level: int) -> Any:
+    partition = context.node.partitions.partition(topic, wanted.partition_index)
+    code, found = ErrorCode.unknown_topic_or_partition, OffsetAndTime(-1, -1)
+    if partition is not None:
+        code = ErrorCode.none
+        try:
+            found = _look_up(partition, wanted.timestamp, isolation_level)
+        except MalformedBatch:
+            code = ErrorCode.corrupt_message
+    return build.ListOffsetsPartitionResponse(
+        partition_index=wanted.partition_index,
+        error_code=code,
+        timestamp=found.timestamp_ms,
+        offset=found.offset,
+        leader_epoch=LEADER_EPOCH if found.offset >= 0 else -1,
+    )
+
+
+def _look_up(partition: Partition, timestamp_ms: int, isolation_level: int) -> OffsetAndTime:
+    committed_only = isolation_level == READ_COMMITTED
+    limit = partition.last_stable_offset if committed_only else partition.high_watermark
+    match timestamp_ms:
+        case -1:  # LATEST
+            return OffsetAndTime(limit, -1)
+        case -2 | -4:  # EARLIEST, EARLIEST_LOCAL: nothing is tiered
+            return OffsetAndTime(partition.log.start_offset, -1)
+        case -3:  # MAX_TIMESTAMP
+            largest, _ = partition.log.max_timestamp()
+            return partition.first_at_or_after(largest, limit_offset=limit) if largest >= 0 else OffsetAndTime(-1, -1)
+        case -5 | -6:  # LATEST_TIERED, EARLIEST_PENDING_UPLOAD: nothing is tiered
+            return OffsetAndTime(-1, -1)
+    return partition.first_at_or_after(timestamp_ms, limit_offset=limit)
+
+
+API = Api(key=2, name="list_offsets", min_version=1, max_version=11, handle=handle, reads_only=True)

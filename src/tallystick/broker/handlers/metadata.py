@@ -1,0 +1,79 @@
+"""Metadata (3): brokers, topics and partitions; an unknown topic is made, if the client allows it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.log.partition_log import LEADER_EPOCH
+from tallystick.broker.topics import Topic
+from tallystick.wire import schema
+from tallystick.wire.errors import ApiError, ErrorCode
+
+
+async def handle(context: RequestContext, request: Any) -> Any:
+    node = context.node
+    build = schema.response("metadata", context.api_version)
+    wants_all = request.topics is None or (context.api_version == 0 and not request.topics)
+    if wants_all:
+        topics = [_topic(build, context, topic) for topic in node.partitions.all()]
+    else:
+        topics = [_find(build, context, request, wanted) for wanted in request.topics]
+    return build.MetadataResponse(
+        throttle_time=timedelta(0),
+        brokers=(build.MetadataResponseBroker(node_id=node.node_id, host=node.host, port=node.port, rack=None),),
+        cluster_id=node.cluster_id,
+        controller_id=node.node_id,
+        topics=tuple(topics),
+        error_code=ErrorCode.none,
+    )
+
+
+def _find(build: Any, context: RequestContext, request: Any, wanted: Any) -> Any:
+    topics = context.node.partitions
+    topic_id: uuid.UUID | None = getattr(wanted, "topic_id", None)
+    if wanted.name is None:
+        found = topics.by_id(topic_id)
+        if found is None:
+            return _failed(build, None, topic_id, ErrorCode.unknown_topic_id)
+        return _topic(build, context, found)
+    found = topics.by_name(wanted.name)
+    if found is not None:
+        return _topic(build, context, found)
+    if not getattr(request, "allow_auto_topic_creation", True):
+        return _failed(build, wanted.name, None, ErrorCode.unknown_topic_or_partition)
+    try:
+        return _topic(build, context, topics.create(wanted.name))
+    except ApiError as error:
+        return _failed(build, wanted.name, None, error.code)
+
+
+def _topic(build: Any, context: RequestContext, topic: Topic) -> Any:
+    nodes = (context.node.node_id,)
+    return build.MetadataResponseTopic(
+        error_code=ErrorCode.none,
+        name=topic.name,
+        topic_id=topic.topic_id,
+        is_internal=False,
+        partitions=tuple(
+            build.MetadataResponsePartition(
+                error_code=ErrorCode.none,
+                partition_index=partition.index,
+                leader_id=context.node.node_id,
+                leader_epoch=LEADER_EPOCH,
+                replica_nodes=nodes,
+                isr_nodes=nodes,
+                offline_replicas=(),
+            )
+            for partition in topic.partitions
+        ),
+    )
+
+
+def _failed(build: Any, name: str | None, topic_id: uuid.UUID | None, code: ErrorCode) -> Any:
+    return build.MetadataResponseTopic(error_code=code, name=name, topic_id=topic_id, is_internal=False, partitions=())
+
+
+API = Api(key=3, name="metadata", min_version=0, max_version=13, handle=handle)

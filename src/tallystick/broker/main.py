@@ -1,0 +1,184 @@
+"""The broker as a process: options, start, ready line, signals.
+
+Owns: the command line's options and their checks, the event loop. Must not know: what the broker does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import structlog
+
+from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.node import Recovery, open_node
+from tallystick.broker.server import Server
+from tallystick.clock import SystemClock
+from tallystick.errors import ConfigurationError, TallystickError
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """Everything that one broker process is told."""
+
+    host: str
+    port: int
+    data: Path
+    fsync: FsyncPolicy = FsyncPolicy.NEVER
+    num_partitions: int = 4
+    ready_file: Path | None = None
+    exit_with_stdin: bool = False
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:9092`` or ``[::1]:9092``; anything but a loopback address is refused."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ConfigurationError(f"--listen {text!r} is not host:port", remedy="For example 127.0.0.1:9092.")
+    if host == "localhost":
+        host = "127.0.0.1"
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(
+            f"--listen {text!r} is no loopback address; the broker has neither TLS nor SASL yet",
+            remedy="Listen on 127.0.0.1 or [::1].",
+        )
+    return host, int(port)
+
+
+def run(options: BrokerOptions) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(options))
+    except TallystickError as error:
+        print(f"tallystick broker: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"tallystick broker: {error}", file=sys.stderr)
+        return 1
+    except ExceptionGroup:
+        logger.exception("the broker stops: it can promise nothing any more")
+        return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(options: BrokerOptions) -> None:
+    started = time.monotonic()
+    node, recovery = open_node(
+        options.data,
+        fsync=options.fsync,
+        num_partitions=options.num_partitions,
+        clock=SystemClock(),
+        host=options.host,
+        port=options.port,
+    )
+    server = Server(node)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.exit_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), _stdin_ended, stop)
+    try:
+        port = await server.listen(options.host, options.port)
+        _announce(options, port, recovery, took_ms=int((time.monotonic() - started) * 1000))
+        gc.collect()
+        gc.freeze()
+        work = asyncio.create_task(server.run())
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if work in done:
+            work.result()
+        stopped.cancel()
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    finally:
+        await server.close()
+        node.close()
+
+
+def _stdin_ended(stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stop.set()
+
+
+def _announce(options: BrokerOptions, port: int, recovery: Recovery, *, took_ms: int) -> None:
+    ready = {
+        "event": "ready",
+        "host": options.host,
+        "port": port,
+        "pid": os.getpid(),
+        "recovery": {**asdict(recovery), "took_ms": took_ms},
+    }
+    line = json.dumps(ready)
+    print(line, flush=True)
+    if options.ready_file is not None:
+        draft = options.ready_file.with_suffix(".new")
+        draft.write_text(line + "\n")
+        draft.replace(options.ready_file)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m tallystick.broker``."""
+    parser = argparse.ArgumentParser(prog="tallystick broker", description="A Kafka broker in one process.")
+    parser.add_argument("--listen", default="127.0.0.1:9092", metavar="HOST:PORT", help="loopback only; port 0: any")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="where everything is kept")
+    parser.add_argument("--fsync", default="never", choices=[str(policy) for policy in FsyncPolicy])
+    parser.add_argument("--num-partitions", default=4, type=int, help="of a topic that is made without a number")
+    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="the ready line is written there, too")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
+    given = parser.parse_args(arguments)
+    try:
+        host, port = parse_listen(given.listen)
+    except ConfigurationError as error:
+        print(f"tallystick broker: {error}", file=sys.stderr)
+        return 2
+    return run(
+        BrokerOptions(
+            host=host,
+            port=port,
+            data=given.data,
+            fsync=FsyncPolicy(given.fsync),
+            num_partitions=given.num_partitions,
+            ready_file=given.ready_file,
+            exit_with_stdin=given.exit_with_stdin,
+        )
+    )

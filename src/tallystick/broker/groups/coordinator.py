@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 import structlog
-from kio.schema.errors import ErrorCode
 
 from tallystick.broker.groups.members import GroupStatus, Join, JoinReply, Reply, Sync, SyncReply
 from tallystick.broker.groups.membership import Membership
@@ -29,6 +28,7 @@ from tallystick.broker.groups.records import (
 )
 from tallystick.broker.ports import Journal, JournalRecord, PartitionWriter
 from tallystick.clock import Clock
+from tallystick.wire.errors import ErrorCode
 
 log = structlog.get_logger(__name__)
 
@@ -158,9 +158,7 @@ class GroupCoordinator:
         errors = []
         try:
             for member_id, group_instance_id in members:
-                errors.append(
-                    group.membership.leave(member_id, group_instance_id, self._clock.monotonic_ms())
-                )
+                errors.append(group.membership.leave(member_id, group_instance_id, self._clock.monotonic_ms()))
         except OSError as failure:
             return _not_written(failure), []
         finally:

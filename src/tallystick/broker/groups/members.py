@@ -8,9 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from kio.schema.errors import ErrorCode
-
 from tallystick.broker.groups.records import GroupMember
+from tallystick.wire.errors import ErrorCode
 
 Protocols = tuple[tuple[str, bytes], ...]
 """Name and metadata of each protocol (assignor) that a member supports, in its order of preference."""

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from kio.schema.errors import ErrorCode
-
 from tallystick.broker.groups.members import (
     GroupStatus,
     Join,
@@ -26,6 +24,7 @@ from tallystick.broker.groups.members import (
 )
 from tallystick.broker.groups.records import GroupGeneration
 from tallystick.errors import IllegalTransition
+from tallystick.wire.errors import ErrorCode
 
 S = GroupStatus
 

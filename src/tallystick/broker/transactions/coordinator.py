@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
-from kio.schema.errors import ErrorCode
 
 from tallystick.broker.ports import Journal, JournalRecord, PartitionWriter
 from tallystick.broker.transactions import machine
@@ -30,6 +29,7 @@ from tallystick.broker.transactions.records import (
 from tallystick.clock import Clock
 from tallystick.errors import IllegalTransition
 from tallystick.killpoints import declare, reach
+from tallystick.wire.errors import ErrorCode
 
 log = structlog.get_logger(__name__)
 

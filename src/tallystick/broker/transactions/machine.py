@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from kio.schema.errors import ErrorCode
 
 from tallystick.broker.transactions.records import (
     NO_PRODUCER_EPOCH,
@@ -24,6 +23,7 @@ from tallystick.broker.transactions.records import (
     TransactionStatus,
 )
 from tallystick.errors import IllegalTransition
+from tallystick.wire.errors import ErrorCode
 
 MAX_EPOCH: Final = 32767
 """The highest epoch. It is never given to a producer: it is left for fencing the one before it."""

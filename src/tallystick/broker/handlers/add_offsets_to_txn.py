@@ -1,0 +1,29 @@
+"""AddOffsetsToTxn (25): a group's offsets become part of the transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from tallystick.broker.api import Api, RequestContext
+from tallystick.wire import schema
+from tallystick.wire.errors import ErrorCode
+
+_FIRST_VERSION_WITH_FENCED: Final = 2
+
+
+async def handle(context: RequestContext, request: Any) -> Any:
+    error = context.node.transactions.add_group(
+        request.transactional_id,
+        request.producer_id,
+        request.producer_epoch,
+        request.group_id,
+        connection_id=context.connection_id,
+    )
+    if error is ErrorCode.producer_fenced and context.api_version < _FIRST_VERSION_WITH_FENCED:
+        error = ErrorCode.invalid_producer_epoch
+    build = schema.response("add_offsets_to_txn", context.api_version)
+    return build.AddOffsetsToTxnResponse(throttle_time=timedelta(0), error_code=error)
+
+
+API = Api(key=25, name="add_offsets_to_txn", min_version=0, max_version=4, handle=handle)

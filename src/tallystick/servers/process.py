@@ -1,0 +1,133 @@
+"""A server as a child process: start it, wait until it answers, stop it, kill it.
+
+Owns: the child process, its log file and the deadlines. Must not know: which server it is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tallystick.errors import ConfigurationError, FatalError
+
+LOG_TAIL_LINES: Final = 25
+"""How many of the last log lines an error carries."""
+
+_POLL_INTERVAL_S: Final = 0.05
+
+
+class ServerFailed(FatalError):
+    """A server did not start, or died. The message ends with the last lines of its log."""
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now. It can be taken before it is used, so callers retry."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
+    """The last ``lines`` lines of a log file, or a sentence that says that there is none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return f"(no log at {path})"
+    return "\n".join(text.splitlines()[-lines:]) or f"(the log at {path} is empty)"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The operating-system user that a child process runs as, where it is not the caller's own."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(slots=True)
+class ChildServer:
+    """One child process with its log; at most one runs at a time.
+
+    ``name`` is what errors call it. The process gets its own session, so that Ctrl-C in a terminal reaches only the
+    caller, who then stops the servers in the right order. Whatever still runs when the interpreter exits is killed.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: User | None = None
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id; ``ServerFailed`` if it does not run."""
+        if self._process is None:
+            raise ServerFailed(f"{self.name} is not running")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; returns before it is ready. Starting twice is a ``ConfigurationError``."""
+        if self.is_running:
+            raise ConfigurationError(f"{self.name} is running already")
+        environment = {**os.environ, **self.environment}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - the command is built by this package, no shell
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.cwd,
+                env=environment,
+                start_new_session=True,
+                user=self.user.uid if self.user else None,
+                group=self.user.gid if self.user else None,
+                extra_groups=[] if self.user else None,
+            )
+        atexit.register(self.kill)
+
+    def wait_until(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
+        """Wait until ``ready()`` is true; ``ServerFailed`` if the process ends before or time runs out."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if not self.is_running:
+                status = self._process.returncode if self._process else None
+                raise ServerFailed(f"{self.name} ended with status {status} before it was ready:\n{log_tail(self.log)}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerFailed(f"{self.name} was not ready within {timeout_s:.0f} s:\n{log_tail(self.log)}")
+            time.sleep(_POLL_INTERVAL_S)
+
+    def signal_and_wait(self, number: signal.Signals, *, timeout_s: float) -> None:
+        """Send a signal and wait for the end; after ``timeout_s`` the process is killed."""
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._process = None
+        atexit.unregister(self.kill)
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel's out-of-memory killer would do it, and wait for the end."""
+        self.signal_and_wait(signal.SIGKILL, timeout_s=30)

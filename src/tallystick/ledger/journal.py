@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -106,16 +107,8 @@ def post(connection: Connection, tx: JournalTx) -> bool:
     Insert first: the unique id decides, never a look before (a look can be out of date when the insert happens).
     Raises ``JournalConflict`` when the id was posted with other contents.
     """
-    entries = tx.entries_json()
-    contents = body_hash(f"{tx.effective_on.isoformat()}\n{entries}".encode())
-    row = {
-        "id": tx.id,
-        "cause_id": tx.cause_id,
-        "purpose": tx.purpose,
-        "effective_on": tx.effective_on.isoformat(),
-        "entries": entries,
-        "body_hash": contents,
-    }
+    row = _row(tx)
+    contents = row["body_hash"]
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     try:
         result = connection.execute(insert(journal_tx).values(row).on_conflict_do_nothing(index_elements=["id"]))
@@ -129,6 +122,31 @@ def post(connection: Connection, tx: JournalTx) -> bool:
     if _stored_hash(connection, tx) != contents:
         raise JournalConflict(f"{tx} ({tx.id}) is already posted with other contents")
     return False
+
+
+def post_all(connection: Connection, txs: Sequence[JournalTx]) -> None:
+    """Write new transactions in one statement; one that exists already is an error.
+
+    For callers that know they are first, such as an effect behind an inbox. Others use ``post``.
+    """
+    if not txs:
+        return
+    result = connection.execute(journal_tx.insert(), [_row(tx) for tx in txs])
+    if result.rowcount != len(txs):  # SQLite's trigger passes over an id that exists, identical
+        raise JournalConflict(f"{len(txs) - result.rowcount} of {len(txs)} transactions are posted already")
+
+
+def _row(tx: JournalTx) -> dict[str, str]:
+    entries = tx.entries_json()
+    effective_on = tx.effective_on.isoformat()
+    return {
+        "id": tx.id,
+        "cause_id": tx.cause_id,
+        "purpose": tx.purpose,
+        "effective_on": effective_on,
+        "entries": entries,
+        "body_hash": body_hash(f"{effective_on}\n{entries}".encode()),
+    }
 
 
 def _stored_hash(connection: Connection, tx: JournalTx) -> str | None:

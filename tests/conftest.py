@@ -1,0 +1,93 @@
+"""Fixtures that every suite may use: brokers, databases and names.
+
+The servers live as long as the pytest session (with xdist: one of each for each worker) and start when the first
+test asks for them. One that can't start is an error, never a skip: a green run has run everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.brokers import Cluster, Names, Stack, unique_name
+
+if TYPE_CHECKING:
+    from tallystick.servers import PostgreSQL
+
+
+@pytest.fixture(scope="session")
+def embedded_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Our broker, as a process of its own."""
+    from tallystick.broker import EmbeddedBroker
+
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+        yield Cluster("embedded", broker)
+
+
+@pytest.fixture(scope="session")
+def apache_cluster() -> Iterator[Cluster]:
+    """Apache Kafka, started by ``tallystick.servers``."""
+    from tallystick.servers import ApacheKafka
+
+    with ApacheKafka() as kafka:
+        yield Cluster("apache", kafka)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgreSQL]:
+    """PostgreSQL, started by ``tallystick.servers``. Without fsync: the tests kill processes, not power supplies."""
+    from tallystick.servers import PostgreSQL
+
+    with PostgreSQL(settings={"fsync": "off"}) as server:
+        yield server
+
+
+def _cluster(request: pytest.FixtureRequest, name: str) -> Cluster:
+    cluster: Cluster = request.getfixturevalue(f"{name}_cluster")
+    if cluster.is_killed:  # a test before failed between kill and restart
+        cluster.restart()
+    return cluster
+
+
+def _database_url(request: pytest.FixtureRequest, name: str) -> Iterator[str]:
+    from tests.support.databases import fresh_postgres_database, sqlite_url
+
+    if name == "sqlite":
+        folder: Path = request.getfixturevalue("tmp_path")
+        yield sqlite_url(folder)
+    else:
+        with fresh_postgres_database(request.getfixturevalue("postgres_server")) as url:
+            yield url
+
+
+@pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.apache)])
+def kafka(request: pytest.FixtureRequest) -> Cluster:
+    """Each broker in turn: ``.name``, ``.bootstrap``, ``.kill()``, ``.restart()``."""
+    return _cluster(request, request.param)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a fresh, empty database, on each database in turn."""
+    yield from _database_url(request, request.param)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("embedded", "sqlite"), id="embedded-sqlite"),
+        pytest.param(("apache", "postgres"), id="apache-postgres", marks=[pytest.mark.apache, pytest.mark.postgres]),
+    ]
+)
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Broker and database in the two pairings that we stand for."""
+    broker, database = request.param
+    for url in _database_url(request, database):
+        yield Stack(f"{broker}-{database}", _cluster(request, broker), url)
+
+
+@pytest.fixture
+def names() -> Names:
+    """Names for topics, groups and transactional ids that no other test uses."""
+    return unique_name

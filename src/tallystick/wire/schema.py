@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from kio.index import load_entity_module
+from kio.schema.index import schema_name_map
 from kio.static.constants import EntityType
 
 from tallystick.errors import TallystickError
@@ -21,7 +22,7 @@ class UnknownField(TallystickError):
 class Entities:
     """The classes of one message in one version: ``entities.MetadataResponse(...)`` builds one.
 
-    Fields that exist in other versions of the message and not in this one are dropped; a field that no version has
+    Fields, and whole nested classes, that exist in other versions of the message and not in this one are dropped. A field that no version has
     raises ``UnknownField``. Plain ``int``, ``str`` and ``bytes`` do: kio checks ranges as it encodes.
     """
 
@@ -33,14 +34,17 @@ class Entities:
     def __getattr__(self, class_name: str) -> Any:
         entity = getattr(self._module, class_name, None)
         if entity is None:
-            raise UnknownField(f"{self._api_name} has no {class_name} in {self._module.__name__}")
+            if class_name.startswith("__") or not _fields_in_any_version(self._api_name, self._kind, class_name):
+                raise AttributeError(f"{self._api_name} has no {class_name} in any version")
+            return _nothing
         known = frozenset(entity.__dataclass_fields__)
-        anywhere = _fields_in_any_version(self._api_name, self._kind, class_name)
+        newest = _fields_of_newest(self._api_name, self._kind, class_name)
 
         def build(**fields: Any) -> Any:
             if not fields.keys() <= known:
-                if not fields.keys() <= anywhere:
-                    raise UnknownField(f"{class_name} has no field {sorted(fields.keys() - anywhere)} in any version")
+                unknown = fields.keys() - known - newest
+                if unknown and not unknown <= _fields_in_any_version(self._api_name, self._kind, class_name):
+                    raise UnknownField(f"{class_name} has no field {sorted(unknown)} in any version")
                 fields = {name: value for name, value in fields.items() if name in known}
             return entity(**fields)
 
@@ -48,17 +52,25 @@ class Entities:
         return build
 
 
+def _nothing(**_: Any) -> None:
+    """In place of a nested class that this version does not have: the field that would hold it is dropped."""
+
+
+@cache
+def _fields_of_newest(api_name: str, kind: EntityType, class_name: str) -> frozenset[str]:
+    return _fields(api_name, max(schema_name_map[api_name]), kind, class_name)
+
+
 @cache
 def _fields_in_any_version(api_name: str, kind: EntityType, class_name: str) -> frozenset[str]:
-    from kio.schema.index import schema_name_map
+    """Of all versions: to import them all takes a tenth of a second, so only the doubtful come here."""
+    return frozenset().union(*(_fields(api_name, version, kind, class_name) for version in schema_name_map[api_name]))
 
-    names: set[str] = set()
-    for version in schema_name_map[api_name]:
-        module = load_entity_module(api_name, version, kind)  # type: ignore[arg-type]
-        entity = getattr(module, class_name, None)
-        if entity is not None:
-            names |= set(entity.__dataclass_fields__)
-    return frozenset(names)
+
+def _fields(api_name: str, version: int, kind: EntityType, class_name: str) -> frozenset[str]:
+    module = load_entity_module(api_name, version, kind)  # type: ignore[arg-type]
+    entity = getattr(module, class_name, None)
+    return frozenset() if entity is None else frozenset(entity.__dataclass_fields__)
 
 
 @cache

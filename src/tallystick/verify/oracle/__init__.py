@@ -1,0 +1,31 @@
+"""The oracle: says what was lost, repeated, reordered or torn, from what a plain consumer sees.
+
+Owns: the comparison of what must be there with what is there. Must not know: the broker, the pipeline, the boundary.
+A bug shared with the code under test would hide, so this package imports the ground and a plain consumer, nothing else.
+"""
+
+from tallystick.verify.oracle.findings import Finding
+from tallystick.verify.oracle.history import Expected, Position, Seen, TopicView
+from tallystick.verify.oracle.read import (
+    OracleUnfinished,
+    committed_offsets,
+    identity_from_header,
+    identity_from_payload,
+    read_view,
+)
+from tallystick.verify.oracle.report import Report, examine
+
+__all__ = [
+    "Expected",
+    "Finding",
+    "OracleUnfinished",
+    "Position",
+    "Report",
+    "Seen",
+    "TopicView",
+    "committed_offsets",
+    "examine",
+    "identity_from_header",
+    "identity_from_payload",
+    "read_view",
+]

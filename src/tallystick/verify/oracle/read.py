@@ -1,0 +1,182 @@
+"""Reads topics and offsets with a plain consumer, to the end and within a deadline.
+
+Owns: the only use of a Kafka client in the oracle. It assigns partitions by hand and commits nothing, so that it
+disturbs no group. Must not know: what the records should be.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tallystick.errors import TallystickError
+from tallystick.ids import EVENT_ID_HEADER, body_hash
+from tallystick.verify.oracle.history import Position, Seen, TopicView
+
+Identify = Callable[[Message], str]
+
+RECORDS_MAX: Final = 5_000_000
+"""More records than this in one topic are refused: the oracle holds them in memory."""
+_POLL_S: Final = 0.5
+_BATCH_RECORDS: Final = 1_000
+_PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - the client's public name for it
+
+
+class OracleUnfinished(TallystickError):
+    """The reader did not reach the end in time, so there is no verdict: neither passed nor failed."""
+
+
+def identity_from_header(message: Message) -> str:
+    """The event id in the record's header; a record without one gets a name that nobody expects."""
+    for name, value in list(message.headers() or ()):
+        if name == EVENT_ID_HEADER and isinstance(value, bytes):
+            return value.decode("ascii", "replace")
+    return f"no-event-id@{message.topic()}-{message.partition()}@{message.offset()}"
+
+
+def identity_from_payload(field: str) -> Identify:
+    """Identity by one field of a JSON object in the value: independent of anything that the runtime stamps."""
+
+    def identify(message: Message) -> str:
+        try:
+            decoded = json.loads(message.value() or b"")
+        except ValueError:
+            decoded = None
+        if isinstance(decoded, dict) and field in decoded:
+            return str(decoded[field])
+        return f"no-{field}@{message.topic()}-{message.partition()}@{message.offset()}"
+
+    return identify
+
+
+def read_view(
+    bootstrap: str, topic: str, *, identify: Identify = identity_from_header, timeout_s: float = 30.0
+) -> TopicView:
+    """Both views of one topic. Raises ``OracleUnfinished`` past ``timeout_s``, ``KafkaException`` from the client.
+
+    ``read_committed`` is read first: what commits between the two readings is missing from the committed view, never
+    the other way round.
+    """
+    deadline = time.monotonic() + timeout_s
+    committed, stable = _read(bootstrap, topic, "read_committed", identify, deadline)
+    uncommitted, high = _read(bootstrap, topic, "read_uncommitted", identify, deadline)
+    return TopicView(
+        topic=topic, committed=committed, uncommitted=uncommitted, last_stable_offsets=stable, high_watermarks=high
+    )
+
+
+def committed_offsets(
+    bootstrap: str, group: str, topics: Iterable[str], *, timeout_s: float = 30.0
+) -> dict[tuple[str, int], int]:
+    """The group's committed offsets by topic and partition, with pending ones waited for (rule 3)."""
+    deadline = time.monotonic() + timeout_s
+    consumer = _consumer(bootstrap, "read_committed", group=group)
+    try:
+        wanted = [
+            TopicPartition(topic, partition) for topic in topics for partition in _partitions(consumer, topic, deadline)
+        ]
+        found = consumer.committed(wanted, timeout=max(0.1, deadline - time.monotonic()))
+        for item in found:
+            if item.error is not None:
+                raise KafkaException(item.error)
+        return {(item.topic, item.partition): item.offset for item in found if item.offset >= 0}
+    finally:
+        consumer.close()
+
+
+def end_offsets(
+    bootstrap: str, topic: str, *, isolation: str = "read_committed", timeout_s: float = 30.0
+) -> dict[int, int]:
+    """By partition: the last stable offset for ``read_committed``, the high watermark for ``read_uncommitted``."""
+    deadline = time.monotonic() + timeout_s
+    consumer = _consumer(bootstrap, isolation)
+    try:
+        return {
+            partition: _end_offset(consumer, topic, partition, deadline)
+            for partition in _partitions(consumer, topic, deadline)
+        }
+    finally:
+        consumer.close()
+
+
+def _read(
+    bootstrap: str, topic: str, isolation: str, identify: Identify, deadline: float
+) -> tuple[tuple[Seen, ...], dict[int, int]]:
+    consumer = _consumer(bootstrap, isolation)
+    try:
+        ends = {
+            partition: _end_offset(consumer, topic, partition, deadline)
+            for partition in _partitions(consumer, topic, deadline)
+        }
+        seen = _drain(consumer, topic, ends, identify, deadline)
+    finally:
+        consumer.close()
+    return seen, ends
+
+
+def _drain(
+    consumer: Consumer, topic: str, ends: dict[int, int], identify: Identify, deadline: float
+) -> tuple[Seen, ...]:
+    """Everything below ``ends``; the client's end-of-partition event says that a trailing marker was passed."""
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+    unread = {partition for partition, end in ends.items() if end > 0}
+    seen: list[Seen] = []
+    while unread:
+        if time.monotonic() > deadline:
+            raise OracleUnfinished(f"{topic}: partitions {sorted(unread)} were not read to their ends {ends} in time")
+        for message in consumer.consume(_BATCH_RECORDS, timeout=_POLL_S):
+            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+            error = message.error()
+            if error is None and offset < ends[partition]:
+                seen.append(_seen(message, identify))
+            elif error is not None and error.code() != _PARTITION_EOF and not error.retriable():
+                raise KafkaException(error)
+            past = offset + 1 if error is None else offset
+            if (error is None or error.code() == _PARTITION_EOF) and past >= ends[partition]:
+                unread.discard(partition)
+        if len(seen) > RECORDS_MAX:
+            raise OracleUnfinished(f"{topic}: more than {RECORDS_MAX} records")
+    return tuple(sorted(seen, key=lambda record: record.position))
+
+
+def _seen(message: Message, identify: Identify) -> Seen:
+    return Seen(
+        position=Position(str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)),
+        key=message.key(),
+        identity=identify(message),
+        body_hash=body_hash(message.value() or b""),
+    )
+
+
+def _consumer(bootstrap: str, isolation: str, *, group: str = "tallystick-oracle") -> Consumer:
+    settings: dict[str, Any] = {
+        "bootstrap.servers": bootstrap,
+        "group.id": group,
+        "isolation.level": isolation,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": False,
+        "log_level": 3,
+    }
+    return Consumer(settings)
+
+
+def _partitions(consumer: Consumer, topic: str, deadline: float) -> tuple[int, ...]:
+    metadata = consumer.list_topics(topic, timeout=max(0.1, deadline - time.monotonic())).topics[topic]
+    if metadata.error is not None:
+        raise KafkaException(metadata.error)
+    return tuple(sorted(metadata.partitions))
+
+
+def _end_offset(consumer: Consumer, topic: str, partition: int, deadline: float) -> int:
+    """The end under the consumer's own isolation level, asked from the broker."""
+    _, end = consumer.get_watermark_offsets(
+        TopicPartition(topic, partition), timeout=max(0.1, deadline - time.monotonic()), cached=False
+    )
+    return int(end)

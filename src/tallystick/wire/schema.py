@@ -22,7 +22,8 @@ class UnknownField(TallystickError):
 class Entities:
     """The classes of one message in one version: ``entities.MetadataResponse(...)`` builds one.
 
-    Fields, and whole nested classes, that exist in other versions of the message and not in this one are dropped. A field that no version has
+    Fields, and whole nested classes, that exist in other versions of the message and not in this one are dropped. A
+    field that no version has
     raises ``UnknownField``. Plain ``int``, ``str`` and ``bytes`` do: kio checks ranges as it encodes.
     """
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.context import Context, Emit, emit
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.loop import ExactlyOnceLoop
 from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Headers, Output, Record
@@ -32,6 +33,7 @@ __all__ = [
     "DecodeError",
     "Emit",
     "ErrorPolicy",
+    "ExactlyOnceLoop",
     "Guarantee",
     "Headers",
     "OnFailure",

@@ -6,7 +6,7 @@ Owns: ``dead_letter`` and ``FailureBook``. Must not know: Kafka's client, transa
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from tallystick.ids import derived_id
@@ -43,17 +43,6 @@ def dead_letter(record: Record, cause: BaseException, *, topic: str, step: str, 
     )
 
 
-Position = tuple[str, int, int]
-"""Topic, partition, offset."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Up to which offset, exclusive, records of a failed batch are tried one by one."""
-
-    end: int
-
-
 class FailureBook:
     """How often each record at the head of a partition has failed; bounded by the number of partitions.
 
@@ -62,15 +51,16 @@ class FailureBook:
     """
 
     def __init__(self) -> None:
-        self._spans: dict[tuple[str, int], _Span] = {}
+        self._spans: dict[tuple[str, int], int] = {}
         self._tries: dict[tuple[str, int], tuple[int, int]] = {}
+        self._verdicts: dict[tuple[str, int], tuple[int, Exception]] = {}
 
-    def batch_failed(self, records: list[Record]) -> None:
+    def batch_failed(self, records: Sequence[Record]) -> None:
         """Remember that the records of a batch have to be told apart."""
         for record in records:
             place = (record.topic, record.partition)
-            end = max(record.offset + 1, self._spans[place].end if place in self._spans else 0)
-            self._spans[place] = _Span(end)
+            end = max(record.offset + 1, self._spans.get(place, 0))
+            self._spans[place] = end
 
     def record_failed(self, record: Record) -> int:
         """Count a failure of one record alone; the number of its failures up to now."""
@@ -80,18 +70,31 @@ class FailureBook:
         self._tries[place] = (record.offset, tries)
         return tries
 
+    def condemn(self, record: Record, cause: Exception) -> None:
+        """The record is not to be processed again: what it makes cannot be written."""
+        self._verdicts[record.topic, record.partition] = (record.offset, cause)
+
+    def verdict(self, record: Record) -> Exception | None:
+        """Why the record is not to be processed, None if it is."""
+        if not self._verdicts:
+            return None
+        offset, cause = self._verdicts.get((record.topic, record.partition), (-1, None))
+        return cause if offset == record.offset else None
+
     def done(self, record: Record) -> None:
         """The record is committed: forget what it took to get there."""
         place = (record.topic, record.partition)
         span = self._spans.get(place)
-        if span is not None and record.offset + 1 >= span.end:
+        if span is not None and record.offset + 1 >= span:
             del self._spans[place]
         self._tries.pop(place, None)
+        self._verdicts.pop(place, None)
 
     def forget(self) -> None:
         """The assignment changed: another member may own these partitions now."""
         self._spans.clear()
         self._tries.clear()
+        self._verdicts.clear()
 
     @property
     def isolating(self) -> bool:

@@ -17,20 +17,14 @@ from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
 from tallystick.pipeline.topics import DecodeError, Topic
 
+Emits = Emit | Iterable[Emit] | None
 
-class FunctionProcessor:
-    """Runs one function over a batch; a record that cannot be processed is named by ``Poisoned``."""
 
-    def __init__(
-        self,
-        step: str,
-        source: Topic[Any],
-        function: Callable[[Any, Context], Emit | Iterable[Emit] | None],
-        on_error: ErrorPolicy,
-    ) -> None:
+class _PerRecord:
+    """Runs a call for each record, with the policy's tries; subclasses say what the call is."""
+
+    def __init__(self, step: str, on_error: ErrorPolicy) -> None:
         self._step = step
-        self._source = source
-        self._function = function
         self._tries = on_error.tries
 
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
@@ -40,24 +34,25 @@ class FunctionProcessor:
     def close(self) -> None:
         """A function holds nothing."""
 
+    def _call(self, record: Record, context: Context) -> Emits:
+        raise NotImplementedError
+
     def _one(self, record: Record) -> Sequence[Output] | Poisoned:
-        try:
-            event = self._source.decode(record.value)
-        except DecodeError as error:
-            return Poisoned(record, error, 1)
         context = Context(record, self._step)
         tries = 0
         while True:
             tries += 1
             try:
-                return self._outputs(self._function(event, context), context)
+                return self._outputs(self._call(record, context), context)
+            except DecodeError as error:
+                return Poisoned(record, error, tries)
             except TallystickError:
                 raise  # ours say what the caller does: the cycle decides
             except Exception as error:  # noqa: BLE001  # user code: any failure is the record's, and bounded
                 if tries >= self._tries:
                     return Poisoned(record, error, tries)
 
-    def _outputs(self, returned: Emit | Iterable[Emit] | None, context: Context) -> list[Output]:
+    def _outputs(self, returned: Emits, context: Context) -> list[Output]:
         if returned is None:
             return []
         emits = [returned] if isinstance(returned, Emit) else returned
@@ -68,3 +63,28 @@ class FunctionProcessor:
             event_id = one.event_id or context.derived_id(ordinal)
             outputs.append(Output(one.topic, one.key, one.value, event_id, one.headers, one.partition))
         return outputs
+
+
+class FunctionProcessor(_PerRecord):
+    """Decodes each record by its topic's type and calls a step's function."""
+
+    def __init__(
+        self, step: str, source: Topic[Any], function: Callable[[Any, Context], Emits], on_error: ErrorPolicy
+    ) -> None:
+        super().__init__(step, on_error)
+        self._source = source
+        self._function = function
+
+    def _call(self, record: Record, context: Context) -> Emits:
+        return self._function(self._source.decode(record.value), context)
+
+
+class RecordFunction(_PerRecord):
+    """Calls a function with each record as it is."""
+
+    def __init__(self, step: str, function: Callable[[Record], Emits], on_error: ErrorPolicy) -> None:
+        super().__init__(step, on_error)
+        self._function = function
+
+    def _call(self, record: Record, context: Context) -> Emits:  # noqa: ARG002
+        return self._function(record)

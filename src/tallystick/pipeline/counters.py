@@ -1,0 +1,64 @@
+"""What a step has done since its process started, as numbers, and the file they are appended to.
+
+Owns: ``Counters`` and ``StatsFile``. Must not know: why a number moved.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals of one step in one process. Written by the step's thread only."""
+
+    records_in: int = 0
+    """Records of batches that were finished (committed, under exactly-once)."""
+    records_out: int = 0
+    dead_letters: int = 0
+    records_replayed: int = 0
+    """Records polled again after an abort in this process."""
+    commits: int = 0
+    assignments: int = 0
+    lost_assignments: int = 0
+    lost_records: int = 0
+    """Outputs given up under at-most-once."""
+    aborts: Counter[str] = field(default_factory=Counter)
+    """Aborted transactions, or rewound batches, by cause (rule 18)."""
+    producers_discarded: Counter[str] = field(default_factory=Counter)
+    """Producers replaced, by cause (rule 15)."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """All totals as plain values."""
+        return {
+            "records_in": self.records_in,
+            "records_out": self.records_out,
+            "dead_letters": self.dead_letters,
+            "records_replayed": self.records_replayed,
+            "commits": self.commits,
+            "assignments": self.assignments,
+            "lost_assignments": self.lost_assignments,
+            "lost_records": self.lost_records,
+            "aborts": dict(self.aborts),
+            "producers_discarded": dict(self.producers_discarded),
+        }
+
+
+class StatsFile:
+    """Appends snapshots as JSON lines; each line is one ``write``, so that a kill leaves whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def append(self, line: dict[str, Any]) -> None:
+        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")
+
+    def close(self) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,314 @@
+"""Exactly-once: outputs and offsets in one Kafka transaction, driven by the pure cycle.
+
+Owns: the driver that does what ``cycle`` decides, and turns what happened back into its events. Must not know: how
+errors are recognised (``error_classes``), what the step does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from tallystick.errors import (
+    AbortableError,
+    AmbiguousOutcome,
+    FatalError,
+    FencedError,
+    IllegalTransition,
+    RetriableError,
+)
+from tallystick.killpoints import reach
+from tallystick.pipeline import places
+from tallystick.pipeline.batch import Batch
+from tallystick.pipeline.cycle import OPEN_PHASES, Action, Cycle, Event, Phase
+from tallystick.pipeline.kafka_client import Membership, OutputRefused, Producer
+from tallystick.pipeline.patience import GaveUp
+from tallystick.pipeline.records import Output
+from tallystick.pipeline.strategy import Parts
+from tallystick.pipeline.work import WorkFailed, WorkPostponed, WorkStopped
+
+log = structlog.get_logger(__name__)
+
+_RETRIES_IN_TRANSACTION: Final = 5
+_UNBLAMED_ABORTS_IN_A_ROW: Final = 100
+_PRODUCERS_IN_A_ROW: Final = 10
+_MEMBERSHIP_EVENTS: Final = {
+    "assigned": Event.ASSIGNED,
+    "revoking": Event.REVOKING,
+    "revoked": Event.REVOKED,
+    "lost": Event.LOST,
+}
+
+
+class ExactlyOnce:
+    """One lane: one transactional producer, one open transaction at a time.
+
+    A transaction lives between two polls. Rebalances are served inside ``poll`` only, so a revocation waits for the
+    open transaction's end, which ``transaction.timeout.ms`` bounds (rule 4). What the group does in the meantime
+    shows as a membership that differs from the assignment's; then the transaction aborts (rules 1 and 2).
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._cycle = Cycle()
+        self._producer: Producer | None = None
+        self._batch: Batch | None = None
+        self._outputs: list[Output] = []
+        self._dead_letters = 0
+        self._membership: Membership | None = None
+        self._deadline_ms = 0
+        self._aborts_in_a_row = 0
+        self._producers_in_a_row = 0
+        self._retries = 0
+        self._performers: dict[Action, Callable[[], None]] = {
+            Action.REINITIALISE: self._reinitialise,
+            Action.REWIND: self._rewind,
+            Action.BEGIN: self._begin,
+            Action.PROCESS: self._process,
+            Action.PRODUCE: self._produce,
+            Action.SEND_OFFSETS: self._send_offsets,
+            Action.COMMIT: self._commit,
+            Action.ABORT: self._abort,
+        }
+
+    @property
+    def cycle(self) -> Cycle:
+        """Where the cycle is."""
+        return self._cycle
+
+    def start(self) -> None:
+        self._run_until_idle()
+
+    def changed(self, how: str) -> None:
+        self._to(_MEMBERSHIP_EVENTS[how])
+        self._parts.work.failures.forget()
+
+    def deliver(self, batch: Batch) -> None:
+        self._batch = batch
+        self._to(Event.POLLED)
+        reach(places.AFTER_POLL)
+        self._run_until_idle()
+
+    def close(self) -> None:
+        if self._cycle.phase not in {Phase.FENCED, Phase.STOPPED} and self._cycle.phase not in OPEN_PHASES:
+            self._to(Event.STOPPED)
+        self._discard_producer()
+
+    # -- the driver
+
+    def _to(self, event: Event) -> None:
+        self._cycle = self._cycle.after(event)
+
+    def _run_until_idle(self) -> None:
+        while (action := self._cycle.action) not in {Action.POLL, Action.WAIT, Action.STOP}:
+            self._perform(action)
+
+    def _perform(self, action: Action) -> None:
+        try:
+            self._performers[action]()
+            self._retries = 0
+        except GaveUp:
+            self._discard_producer()
+            raise
+        except WorkFailed as failure:
+            self._fail("step-failed", failure)
+        except OutputRefused as error:
+            self._parts.work.output_refused(self._current_batch(), error)
+            self._fail("output-refused", error)
+        except WorkPostponed as failure:
+            self._fail("step-postponed", failure)
+            self._pause_after_blameless_abort(failure)
+        except WorkStopped as failure:
+            self._abort_and_raise(failure)
+        except RetriableError as error:
+            self._again(action, error)
+        except AbortableError as error:
+            self._abortable(action, error)
+        except FencedError as error:
+            self._fenced(error)
+        except AmbiguousOutcome as error:
+            self._lose_producer("ambiguous", error)
+        except FatalError as error:
+            self._lose_producer("fatal", error)
+
+    def _again(self, action: Action, error: RetriableError) -> None:
+        """Retriable: the same call again, a few times; then it is abortable (rules 11 and 12)."""
+        self._retries += 1
+        if self._retries <= _RETRIES_IN_TRANSACTION:
+            log.info("again", action=action.value, attempt=self._retries, error=str(error))
+            self._parts.patience.pause(self._retries)
+            return
+        self._retries = 0
+        if action is Action.ABORT:
+            self._lose_producer("abort-without-answer", error)
+        else:
+            self._fail("retries-exhausted", error)
+            self._pause_after_blameless_abort(error)
+
+    def _abortable(self, action: Action, error: AbortableError) -> None:
+        if action is Action.ABORT:
+            self._lose_producer("abort-refused", error)  # rule 12: or it loops
+            return
+        self._fail({Action.BEGIN: "assignment", Action.SEND_OFFSETS: "offsets"}.get(action, "producer"), error)
+        self._pause_after_blameless_abort(error)
+
+    def _fail(self, cause: str, error: BaseException) -> None:
+        self._parts.counters.aborts[cause] += 1
+        log.warning("abort", cause=cause, cycle=str(self._cycle), error=str(error))
+        self._to(Event.FAILED)
+
+    def _pause_after_blameless_abort(self, error: BaseException) -> None:
+        """No record is to blame, so no dead letter ends this: a limit does (rule 18)."""
+        self._aborts_in_a_row += 1
+        if self._aborts_in_a_row >= _UNBLAMED_ABORTS_IN_A_ROW:
+            self._give_up(
+                f"{self._aborts_in_a_row} transactions in a row were aborted, the last because: {error}", error
+            )
+        self._parts.patience.pause(self._aborts_in_a_row)
+
+    def _lose_producer(self, cause: str, error: BaseException | str) -> None:
+        self._parts.counters.producers_discarded[cause] += 1
+        log.warning("producer discarded", cause=cause, cycle=str(self._cycle), error=str(error))
+        self._to(Event.PRODUCER_LOST)
+        self._discard_producer()
+        self._producers_in_a_row += 1
+        if self._producers_in_a_row > _PRODUCERS_IN_A_ROW:
+            cause_error = error if isinstance(error, BaseException) else None
+            self._give_up(f"{self._producers_in_a_row} producers in a row were lost, the last: {error}", cause_error)
+        self._parts.patience.pause(self._producers_in_a_row)
+
+    def _fenced(self, error: FencedError) -> None:
+        """A newer owner exists, unless the coordinator only bumped the epoch when our own time ran out (rule 14)."""
+        if self._cycle.transaction_epoch is not None and self._overdue():
+            self._lose_producer("deadline", error)
+            return
+        self._to(Event.FENCED)
+        self._discard_producer()
+        raise error
+
+    def _abort_and_raise(self, failure: WorkStopped) -> None:
+        self._fail("step-stopped", failure)
+        self._run_until_idle()
+        raise failure
+
+    def _give_up(self, why: str, error: BaseException | None) -> None:
+        self._discard_producer()
+        raise GaveUp(why) from error
+
+    # -- the actions
+
+    def _reinitialise(self) -> None:
+        if self._cycle.epoch > 0:
+            self._parts.patience.call("slot", self._prove_slot)
+        producer = self._parts.make_producer()
+        try:
+            self._parts.patience.call("init_transactions", producer.init_transactions)
+        except BaseException:
+            producer.discard()
+            raise
+        self._producer = producer
+        self._to(Event.PRODUCER_READY)
+
+    def _prove_slot(self) -> None:
+        """Initialising fences whoever holds the transactional id, so the slot must still be ours (rule 5)."""
+        holder = self._parts.slot_holder()
+        if holder is not None and holder != self._parts.assignment.consumer.membership().member_id:
+            raise FencedError(f"the slot is held by member {holder}")
+
+    def _rewind(self) -> None:
+        self._drop_batch()
+        self._parts.assignment.rewind()
+        self._to(Event.REWOUND)
+
+    def _begin(self) -> None:
+        producer = self._live_producer()
+        producer.poll()
+        if producer.suspicion is not None:
+            self._lose_producer("connection", producer.suspicion)
+            return
+        self._membership = self._parts.assignment.current_membership()
+        self._parts.assignment.refresh_notes()
+        producer.begin()
+        self._deadline_ms = self._parts.clock.monotonic_ms() + self._parts.transaction_timeout_ms
+        self._to(Event.BEGAN)
+        reach(places.AFTER_BEGIN)
+
+    def _process(self) -> None:
+        self._outputs, self._dead_letters = self._parts.work.process(self._current_batch())
+        self._to(Event.PROCESSED)
+        reach(places.AFTER_PROCESS)
+
+    def _produce(self) -> None:
+        self._live_producer().produce(self._outputs)
+        self._to(Event.PRODUCED)
+        reach(places.AFTER_PRODUCE)
+
+    def _send_offsets(self) -> None:
+        if self._overdue():
+            self._lose_producer("deadline", "the transaction's time ran out before its offsets were sent")
+            return
+        reach(places.BEFORE_OFFSETS)
+        membership = self._parts.assignment.current_membership()
+        if membership != self._membership:
+            raise AbortableError("the membership changed since the transaction began")
+        self._live_producer().send_offsets(self._current_batch().positions, self._parts.assignment.notes, membership)
+        self._to(Event.OFFSETS_SENT)
+        reach(places.AFTER_OFFSETS)
+
+    def _commit(self) -> None:
+        producer = self._live_producer()
+        producer.poll()
+        producer.raise_if_poisoned()
+        remaining_ms = self._deadline_ms - self._parts.clock.monotonic_ms()
+        if remaining_ms <= 0:
+            self._lose_producer("deadline", "the transaction's time ran out before its end was asked for")
+            return
+        reach(places.BEFORE_COMMIT)
+        self._to(Event.END_REQUESTED)
+        producer.commit(remaining_ms)
+        self._committed()
+        reach(places.AFTER_COMMIT)
+        if producer.suspicion is not None:
+            # The success may be that of a retry, and the first EndTxn still under way: it must not meet the next
+            # transaction of this producer epoch (rule 15).
+            self._lose_producer("connection", producer.suspicion)
+
+    def _committed(self) -> None:
+        self._to(Event.COMMITTED)
+        batch, counters = self._current_batch(), self._parts.counters
+        self._parts.work.finished(batch)
+        counters.commits += 1
+        counters.records_in += len(batch.records)
+        counters.records_out += len(self._outputs)
+        counters.dead_letters += self._dead_letters
+        self._aborts_in_a_row = self._producers_in_a_row = 0
+        self._drop_batch()
+
+    def _abort(self) -> None:
+        self._live_producer().abort(self._parts.transaction_timeout_ms)
+        self._to(Event.ABORTED)
+
+    # -- small things
+
+    def _overdue(self) -> bool:
+        return self._parts.clock.monotonic_ms() >= self._deadline_ms
+
+    def _drop_batch(self) -> None:
+        self._batch, self._outputs, self._dead_letters, self._membership = None, [], 0, None
+
+    def _current_batch(self) -> Batch:
+        if self._batch is None:
+            raise IllegalTransition("exactly-once driver", str(self._cycle), "use of a batch that is not there")
+        return self._batch
+
+    def _live_producer(self) -> Producer:
+        if self._producer is None:
+            raise IllegalTransition("exactly-once driver", str(self._cycle), "use of a producer that is not there")
+        return self._producer
+
+    def _discard_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.discard()

@@ -1,0 +1,161 @@
+"""librdkafka's settings under each guarantee: our defaults, the user's on top, contradictions refused.
+
+Owns: which settings a guarantee needs and which it forbids. Must not know: the client itself. Any setting that is
+not named here passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tallystick.errors import ConfigurationError
+from tallystick.pipeline.guarantee import Guarantee
+
+Settings = dict[str, Any]
+
+SESSION_TIMEOUT_MS: Final = 45_000
+TRANSACTION_TIMEOUT_MS: Final = 30_000
+
+_CONSUMER_DEFAULTS: Final[Settings] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "group.protocol": "classic",
+    "session.timeout.ms": SESSION_TIMEOUT_MS,
+    "partition.assignment.strategy": "range",  # co-partitioned sources of a step go to one member
+    "fetch.wait.max.ms": 100,
+    "log.connection.close": False,
+}
+
+_PRODUCER_DEFAULTS: Final[Settings] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "linger.ms": 5,
+    # The Java client's: records of one key meet in one partition whoever writes them.
+    "partitioner": "murmur2_random",
+    "compression.type": "none",
+    "delivery.report.only.error": True,
+    "log.connection.close": True,  # rule 15: a lost connection must be seen
+    "statistics.interval.ms": 1000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """A setting that must have one of these values, the rule it protects, and why."""
+
+    setting: str
+    allowed: tuple[Any, ...]
+    rule: int | None
+    remedy: str
+
+
+_FALSE: Final = (False, "false")
+_TRUE: Final = (True, "true")
+
+_CONSUMER_NEEDS: Final = (
+    _Need("enable.auto.commit", _FALSE, 8, "Leave it out: offsets are committed with the work"),
+    _Need("enable.auto.offset.store", _FALSE, 8, "Leave it out: offsets are committed with the work"),
+    _Need("auto.offset.reset", ("error",), 10, "Leave it out: starts are resolved and committed explicitly"),
+    _Need("group.protocol", ("classic",), 7, "Leave it out: static members need the classic protocol"),
+    _Need(
+        "partition.assignment.strategy",
+        ("range", "roundrobin", "range,roundrobin", "roundrobin,range"),
+        None,
+        "Use range or roundrobin: positions are read anew at each assignment, which needs an eager assignor",
+    ),
+)
+_EXACTLY_ONCE_CONSUMER_NEEDS: Final = (
+    _Need("isolation.level", ("read_committed",), 3, "Leave it out: it also makes committed offsets stable"),
+)
+_PRODUCER_NEEDS: Final = (
+    _Need("delivery.report.only.error", _TRUE, 16, "Leave it out: every failed delivery is reported, and only those"),
+    _Need("log.connection.close", _TRUE, 15, "Leave it out: a lost connection must be seen"),
+)
+_IDEMPOTENT_NEEDS: Final = (
+    _Need("enable.idempotence", _TRUE, 16, "Leave it out: retries must not repeat or reorder records"),
+    _Need("acks", ("all", -1, "-1"), 16, "Leave it out: an acknowledged record must survive a broker"),
+)
+
+_OURS: Final = {"on_delivery", "stats_cb", "error_cb", "logger", "log_cb"}
+
+
+def consumer_settings(user: Mapping[str, Any], *, guarantee: Guarantee) -> Settings:
+    """Settings of a step's consumer.
+
+    ``user`` needs ``bootstrap.servers`` and ``group.id``; under exactly-once also ``group.instance.id`` (rule 7) or,
+    for dynamic members, its explicit absence by the empty text.
+    """
+    needs = _CONSUMER_NEEDS + (_EXACTLY_ONCE_CONSUMER_NEEDS if guarantee is Guarantee.EXACTLY_ONCE else ())
+    merged = _merge(_CONSUMER_DEFAULTS, user, needs, kind="consumer", guarantee=guarantee)
+    for required in ("bootstrap.servers", "group.id"):
+        if not merged.get(required):
+            raise ConfigurationError(f"consumer setting {required} is missing")
+    if merged.get("group.instance.id") == "":
+        del merged["group.instance.id"]
+    return merged
+
+
+def producer_settings(user: Mapping[str, Any], consumer: Mapping[str, Any], *, guarantee: Guarantee) -> Settings:
+    """Settings of a step's producer; ``consumer`` are the finished ones of its consumer, to compare timeouts with."""
+    exactly_once = guarantee is Guarantee.EXACTLY_ONCE
+    defaults = dict(_PRODUCER_DEFAULTS)
+    needs: tuple[_Need, ...] = _PRODUCER_NEEDS
+    if guarantee is not Guarantee.AT_MOST_ONCE:
+        needs += _IDEMPOTENT_NEEDS
+    if exactly_once:
+        defaults["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
+    if "bootstrap.servers" in consumer:
+        defaults["bootstrap.servers"] = consumer["bootstrap.servers"]
+    merged = _merge(defaults, user, needs, kind="producer", guarantee=guarantee)
+    if not merged.get("bootstrap.servers"):
+        raise ConfigurationError("producer setting bootstrap.servers is missing")
+    if not exactly_once:
+        if merged.get("transactional.id"):
+            raise ConfigurationError(
+                f"transactional.id has no use under {guarantee.value}", remedy="Choose exactly-once, or leave it out"
+            )
+        return merged
+    if not merged.get("transactional.id"):
+        raise ConfigurationError("producer setting transactional.id is missing", rule=5, remedy="Give a stable one")
+    _check_timeouts(merged, consumer)
+    return merged
+
+
+def _check_timeouts(producer: Mapping[str, Any], consumer: Mapping[str, Any]) -> None:
+    transaction_ms = int(producer["transaction.timeout.ms"])
+    session_ms = int(consumer.get("session.timeout.ms", SESSION_TIMEOUT_MS))
+    poll_ms = int(consumer.get("max.poll.interval.ms", 300_000))
+    if transaction_ms >= session_ms:
+        raise ConfigurationError(
+            f"transaction.timeout.ms={transaction_ms} is not below session.timeout.ms={session_ms}",
+            rule=4,
+            remedy="Lower the first or raise the second",
+        )
+    if transaction_ms >= poll_ms:
+        raise ConfigurationError(
+            f"transaction.timeout.ms={transaction_ms} is not below max.poll.interval.ms={poll_ms}",
+            rule=4,
+            remedy="Lower the first or raise the second",
+        )
+
+
+def _merge(
+    defaults: Settings, user: Mapping[str, Any], needs: tuple[_Need, ...], *, kind: str, guarantee: Guarantee
+) -> Settings:
+    for setting in user:
+        if setting in _OURS:
+            raise ConfigurationError(f"{kind} setting {setting} belongs to the runtime", remedy="Leave it out")
+    merged = {**defaults, **user}
+    for need in needs:
+        value = merged.get(need.setting)
+        if value is not None and value not in need.allowed:
+            raise ConfigurationError(
+                f"{kind} setting {need.setting}={value!r} contradicts {guarantee.value}",
+                rule=need.rule,
+                remedy=need.remedy,
+            )
+    return merged

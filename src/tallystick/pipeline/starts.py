@@ -1,0 +1,106 @@
+"""Where a partition starts, without ``auto.offset.reset`` (rule 10).
+
+Owns: the note that travels in each offset commit's metadata, and the decision for a partition without an offset.
+Must not know: Kafka's client.
+
+A group that never committed for a topic starts at its earliest records. From then on each commit carries the topic's
+id and ``partitions``: how many partitions, counted from 0, were seen to have committed offsets. A partition below
+that number without an offset lost it (``offsets.retention.minutes``); one above it is new. A member only claims what
+it has read, so that members which start at the same time cannot accuse each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from tallystick.errors import ConfigurationError
+
+
+class OffsetNote(msgspec.Struct, frozen=True, tag="tallystick.1", tag_field="format"):
+    """Metadata of an offset commit. Frozen format."""
+
+    topic_id: str
+    partitions: int
+
+    def encode(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+_DECODER = msgspec.json.Decoder(OffsetNote)
+
+
+def read_note(metadata: str | None) -> OffsetNote | None:
+    """The note in a commit's metadata; None if somebody else wrote it."""
+    if not metadata:
+        return None
+    try:
+        return _DECODER.decode(metadata)
+    except msgspec.DecodeError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffset:
+    """A committed offset as the coordinator answers it; ``offset`` None if there is none."""
+
+    offset: int | None
+    metadata: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What the cluster says about a topic."""
+
+    topic_id: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """The partitions of a topic that need an explicit start at earliest, and the note for every commit."""
+
+    missing: tuple[int, ...]
+    note: OffsetNote
+
+
+def covered(stored: Mapping[int, StoredOffset], partitions: int) -> int:
+    """The largest n such that partitions 0 to n - 1 all have a committed offset."""
+    count = 0
+    while count < partitions and (found := stored.get(count)) is not None and found.offset is not None:
+        count += 1
+    return count
+
+
+def resolve(
+    topic: str, facts: TopicFacts, stored: Mapping[int, StoredOffset], owned: Iterable[int], *, group: str
+) -> Starts:
+    """Starts for the ``owned`` partitions of ``topic``, from the committed offsets of all its partitions.
+
+    ``ConfigurationError`` if offsets belong to a topic of the same name that no longer exists, or were lost.
+    """
+    claimed = 0
+    for partition, found in sorted(stored.items()):
+        note = read_note(found.metadata) if found.offset is not None else None
+        if note is None:
+            continue
+        if note.topic_id != facts.topic_id:
+            raise ConfigurationError(
+                f"group {group!r} has an offset for {topic}-{partition} of topic id {note.topic_id}, "
+                f"and the topic has id {facts.topic_id}: it was deleted and made again",
+                rule=10,
+                remedy="Delete the group's offsets, or use another application name, to start with the new topic",
+            )
+        claimed = max(claimed, note.partitions)
+    missing = tuple(sorted(p for p in owned if p not in stored or stored[p].offset is None))
+    expired = [partition for partition in missing if partition < claimed]
+    if expired:
+        raise ConfigurationError(
+            f"group {group!r} had offsets for {topic} partitions {expired}, and they are gone",
+            rule=10,
+            remedy="Set them by hand (kafka-consumer-groups --reset-offsets) after deciding what may be skipped "
+            "or repeated; see offsets.retention.minutes",
+        )
+    return Starts(missing, OffsetNote(facts.topic_id, max(claimed, covered(stored, facts.partitions))))

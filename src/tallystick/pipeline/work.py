@@ -1,0 +1,124 @@
+"""The work on a batch: processor, dead letters, and the verdict when it fails. The same under each guarantee.
+
+Owns: ``BatchWork`` and the three ways in which work does not get done. Must not know: transactions, librdkafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from tallystick.errors import (
+    AbortableError,
+    AmbiguousOutcome,
+    RetriableError,
+    TallystickError,
+)
+from tallystick.pipeline.batch import Batch
+from tallystick.pipeline.failures import FailureBook, dead_letter
+from tallystick.pipeline.policy import ErrorPolicy, OnFailure
+from tallystick.pipeline.ports import Poisoned, Processor
+from tallystick.pipeline.records import Output, Record
+
+log = structlog.get_logger(__name__)
+
+
+class WorkNotDone(TallystickError):
+    """Base of the three verdicts; ``cause`` is what the processor raised."""
+
+    def __init__(self, message: str, cause: BaseException) -> None:
+        self.cause = cause
+        super().__init__(message)
+
+
+class WorkFailed(WorkNotDone):
+    """A record of the batch is at fault: rewind, and try the records one by one."""
+
+
+class WorkPostponed(WorkNotDone):
+    """Something outside is away (a database): rewind, pause, try the same again. No record is blamed."""
+
+
+class WorkStopped(WorkNotDone):
+    """The worker has to stop: raise ``cause``."""
+
+
+class BatchWork:
+    """One step's processor with its error policy."""
+
+    def __init__(self, processor: Processor, *, step: str, policy: ErrorPolicy, dead_letter_topic: str) -> None:
+        self._processor = processor
+        self._step = step
+        self._policy = policy
+        self._dead_letter_topic = dead_letter_topic
+        self.failures = FailureBook()
+
+    def process(self, batch: Batch) -> tuple[list[Output], int]:
+        """The outputs of the batch in input order, dead letters among them, and the number of those."""
+        good = [record for index, record in enumerate(batch.records) if self._condemned(batch, index) is None]
+        results = iter(self._results(good) if good else ())
+        outputs: list[Output] = []
+        dead = 0
+        for index, record in enumerate(batch.records):
+            cause = self._condemned(batch, index)
+            result = Poisoned(record, cause, self._policy.tries) if cause is not None else next(results)
+            if isinstance(result, Poisoned):
+                dead += 1
+                outputs.append(self._dead_letter(result))
+            else:
+                outputs.extend(result)
+        return outputs, dead
+
+    def finished(self, batch: Batch) -> None:
+        """The batch counts: forget its failures."""
+        for record in batch.records:
+            self.failures.done(record)
+
+    def output_refused(self, batch: Batch, error: Exception) -> None:
+        """Kafka will never take an output of this batch: find the record, and condemn it when its tries are used up."""
+        if len(batch.records) > 1:
+            self.failures.batch_failed(batch.records)
+        elif self.failures.record_failed(batch.records[0]) >= self._policy.tries:
+            self.failures.condemn(batch.records[0], error)
+
+    def close(self) -> None:
+        self._processor.close()
+
+    def _condemned(self, batch: Batch, index: int) -> Exception | None:
+        return batch.rejected.get(index) or self.failures.verdict(batch.records[index])
+
+    def _results(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
+        place = f"step {self._step!r}, {len(records)} records from {_place(records[0])}"
+        try:
+            results = self._processor.process(records)
+        except (RetriableError, AmbiguousOutcome, AbortableError) as error:
+            raise WorkPostponed(f"{place}: {error}", error) from error
+        except TallystickError as error:
+            raise WorkStopped(f"{place}: {error}", error) from error
+        except Exception as error:  # noqa: BLE001  # the edge of user code: a verdict about a record
+            return self._failed(records, place, error)
+        if len(results) != len(records):
+            bug = TypeError(f"{place}: the processor returned {len(results)} results")
+            raise WorkStopped(str(bug), bug)
+        return results
+
+    def _failed(self, records: Sequence[Record], place: str, error: Exception) -> Sequence[Poisoned]:
+        if len(records) > 1:
+            self.failures.batch_failed(records)
+            raise WorkFailed(f"{place}: {error!r}", error) from error
+        tries = self.failures.record_failed(records[0])
+        if tries < self._policy.tries:
+            raise WorkFailed(f"{place}, try {tries} of {self._policy.tries}: {error!r}", error) from error
+        return [Poisoned(records[0], error, tries)]
+
+    def _dead_letter(self, poisoned: Poisoned) -> Output:
+        record, cause = poisoned.record, poisoned.cause
+        if self._policy.then is OnFailure.STOP:
+            raise WorkStopped(f"step {self._step!r} cannot process {_place(record)}: {cause!r}", cause)
+        log.warning("dead letter", step=self._step, place=_place(record), event_id=record.event_id, cause=repr(cause))
+        return dead_letter(record, cause, topic=self._dead_letter_topic, step=self._step, tries=poisoned.tries)
+
+
+def _place(record: Record) -> str:
+    return f"{record.topic}-{record.partition}@{record.offset}"

@@ -530,6 +530,8 @@ class Cluster:
     def group_offsets(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
         """Committed offsets as they are, without waiting for transactions that hold newer ones back."""
         asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        if not asked:
+            return {}
         request = [ConsumerGroupTopicPartitions(group, asked)]
         answered = self._ask(lambda **kw: self._admin.list_consumer_group_offsets(request, **kw)[group], group)
         return {(one.topic, one.partition): _stored(one) for one in answered.topic_partitions if one.error is None}

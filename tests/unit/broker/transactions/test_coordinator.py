@@ -137,7 +137,13 @@ def test_a_batch_is_accepted_only_from_the_owner_into_a_partition_of_its_open_tr
     world: World, what: dict[str, Any], expected: ErrorCode
 ) -> None:
     producer_id, epoch = begin(world)
-    asked = {"transactional_id": "t", "producer_id": producer_id, "producer_epoch": epoch, "topic": "a", "partition": 0}
+    asked: dict[str, Any] = {
+        "transactional_id": "t",
+        "producer_id": producer_id,
+        "producer_epoch": epoch,
+        "topic": "a",
+        "partition": 0,
+    }
     assert world.coordinator.verify_partition(**(asked | what)) == expected
 
 

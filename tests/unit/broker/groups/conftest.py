@@ -1,0 +1,208 @@
+"""A group's membership machine with its surroundings written out: time, tickets, ids and records as plain values."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tallystick.broker.groups.coordinator import Group, GroupCoordinator
+from tallystick.broker.groups.members import Join, JoinReply, Reply, Sync, SyncReply
+from tallystick.broker.groups.membership import Membership
+from tallystick.broker.ports import JournalRecord
+from tallystick.clock import ManualClock
+from tallystick.wire.errors import ErrorCode
+
+SESSION_TIMEOUT_MS, REBALANCE_TIMEOUT_MS = 10_000, 30_000
+
+
+class Meeting:
+    """One group, its members' requests, and what they were answered."""
+
+    def __init__(self, **options: Any) -> None:
+        self.records: list[JournalRecord] = []
+        self.is_full = False
+        self.now_ms = 0
+        self.machine = Membership("g", self._append, **options)
+        self.answers: dict[int, Reply] = {}
+        self._tickets = itertools.count()
+        self._ids = itertools.count()
+
+    def _append(self, record: JournalRecord) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        self.records.append(record)
+
+    def collect(self) -> None:
+        for reply in self.machine.replies:
+            assert reply.ticket not in self.answers, "answered twice"
+            self.answers[reply.ticket] = reply
+        self.machine.replies.clear()
+
+    def join(self, member_id: str = "", *, instance: str | None = None, **options: Any) -> int:
+        fields: dict[str, Any] = {
+            "protocols": (("range", b"topics"),),
+            "protocol_type": "consumer",
+            "requires_known_member_id": False,
+            "supports_skipping_assignment": True,
+            "session_timeout_ms": SESSION_TIMEOUT_MS,
+            "rebalance_timeout_ms": REBALANCE_TIMEOUT_MS,
+        } | options
+        ticket = next(self._tickets)
+        self.machine.join(
+            Join(
+                member_id=member_id,
+                fresh_member_id=f"m{next(self._ids)}",
+                group_instance_id=instance,
+                client_id="client",
+                client_host="127.0.0.1",
+                **fields,
+            ),
+            ticket,
+            self.now_ms,
+        )
+        self.collect()
+        return ticket
+
+    def joined(self, ticket: int) -> JoinReply:
+        reply = self.answers[ticket]
+        assert isinstance(reply, JoinReply)
+        return reply
+
+    def sync(
+        self,
+        member_id: str,
+        generation_id: int | None = None,
+        *,
+        instance: str | None = None,
+        to: dict[str, bytes] | None = None,
+    ) -> int:
+        ticket = next(self._tickets)
+        self.machine.sync(
+            Sync(
+                member_id=member_id,
+                group_instance_id=instance,
+                generation_id=self.machine.generation_id if generation_id is None else generation_id,
+                assignments=tuple((to or {}).items()),
+            ),
+            ticket,
+            self.now_ms,
+        )
+        self.collect()
+        return ticket
+
+    def synced(self, ticket: int) -> SyncReply:
+        reply = self.answers[ticket]
+        assert isinstance(reply, SyncReply)
+        return reply
+
+    def waits(self, ticket: int) -> bool:
+        return ticket not in self.answers
+
+    def heartbeat(self, member_id: str, *, instance: str | None = None, generation_id: int | None = None) -> ErrorCode:
+        generation = self.machine.generation_id if generation_id is None else generation_id
+        return self.machine.heartbeat(member_id, instance, generation, self.now_ms)
+
+    def leave(self, member_id: str, *, instance: str | None = None) -> ErrorCode:
+        error = self.machine.leave(member_id, instance, self.now_ms)
+        self.collect()
+        return error
+
+    def tick(self, *, after_ms: int) -> None:
+        self.now_ms += after_ms
+        self.machine.tick(self.now_ms)
+        self.collect()
+
+    def stable(self, *instances: str | None) -> list[str]:
+        """Members that joined, one for each instance id (None: dynamic), all assigned; the first leads."""
+        first = self.joined(self.join(instance=instances[0])).member_id
+        tickets = [self.join(instance=instance) for instance in instances[1:]]
+        again = self.join(first, instance=instances[0]) if tickets else None
+        members = [first, *(self.joined(ticket).member_id for ticket in tickets)]
+        assert again is None or self.joined(again).leader_id == first
+        for member_id, instance in list(zip(members, instances, strict=True))[::-1]:
+            self.sync(member_id, instance=instance, to={m: f"to {m}".encode() for m in members})
+        assert self.machine.status.value == "Stable"
+        return members
+
+
+class NotedJournal:
+    """Keeps records in memory; may be full."""
+
+    def __init__(self) -> None:
+        self.records: list[JournalRecord] = []
+        self.is_full = False
+        self.on_append: Callable[[], None] = lambda: None
+
+    def append(self, record: JournalRecord) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        self.on_append()
+        self.records.append(record)
+
+
+class Topic:
+    """One topic, ``a``, with four partitions."""
+
+    def exists(self, topic: str, partition: int) -> bool:
+        return topic == "a" and 0 <= partition < 4
+
+    def topic_id(self, topic: str) -> uuid.UUID | None:
+        return uuid.uuid5(uuid.NAMESPACE_OID, topic)
+
+    def append_marker(self, topic: str, partition: int, **_: Any) -> None:
+        raise AssertionError(f"groups write no markers, not even to {topic}-{partition}")
+
+
+class Office:
+    """A group coordinator with a journal; ``restart`` is a crash and a recovery."""
+
+    def __init__(self) -> None:
+        self.journal = NotedJournal()
+        self.clock = ManualClock(start_ms=1_000)
+        self.coordinator = self._new()
+
+    def _new(self) -> GroupCoordinator:
+        return GroupCoordinator(self.journal, Topic(), self.clock)
+
+    def restart(self) -> None:
+        self.coordinator = self._new()
+        for record in self.journal.records:
+            self.coordinator.replay(record)
+        self.coordinator.finish_recovery()
+
+    def offsets(self) -> dict[str, Any]:
+        """Everything durable about offsets, to compare."""
+        groups: dict[str, Group] = self.coordinator._groups
+        return {
+            group_id: (
+                dict(g.offsets.committed),
+                {p: dict(o) for p, o in g.offsets.pending.items()},
+                g.offsets.next_position,
+            )
+            for group_id, g in groups.items()
+        }
+
+
+@pytest.fixture
+def meeting() -> Meeting:
+    return Meeting()
+
+
+@pytest.fixture
+def make_meeting() -> type[Meeting]:
+    return Meeting
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+@pytest.fixture
+def make_office() -> type[Office]:
+    return Office

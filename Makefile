@@ -1,0 +1,75 @@
+# Everything a person does with a checkout. `make` alone lists the verbs.
+#
+# The virtual environment is .venv; stamp files in it remember which lock file it was filled from, so that a second
+# run neither installs nor needs a network. Every install is checked against the hashes of a lock file.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
+
+# Options of `make run`: FULL=1, BOOTSTRAP=host:port, DATABASE=url, ON=apache, and ARGS for anything else.
+RUN_OPTIONS := $(if $(FULL),--full) $(if $(BOOTSTRAP),--bootstrap $(BOOTSTRAP)) \
+	$(if $(DATABASE),--database "$(DATABASE)") $(if $(ON),--on $(ON)) $(ARGS)
+
+.PHONY: help run test test-compat test-long lint format bench docs lock clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@echo '  options of run:    FULL=1  BOOTSTRAP=host:port  DATABASE=url  ON=apache'
+
+run: $(VENV)/$(if $(filter apache,$(ON)),apache,run).stamp ## bill real purchases exactly once, under kills, and reconcile them
+	@$(BIN)/tallystick demo billing $(RUN_OPTIONS)
+
+test: lint ## lint, unit tests, contract tests on our broker and Apache Kafka, end-to-end tests
+	@$(PYTEST) -n $(WORKERS) tests/unit
+	@$(PYTEST) tests/contract $(wildcard tests/e2e/test_*.py)
+
+test-compat: $(VENV)/dev.stamp ## foreign clients (Java, aiokafka) through our broker
+	@$(PYTEST) tests/compat
+
+test-long: $(VENV)/dev.stamp ## simulations and kill runs that take minutes
+	@$(PYTEST) -m "long or not long" tests/simulation tests/contract
+
+lint: $(VENV)/dev.stamp ## formatting, ruff, mypy --strict, the import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --cache-dir .import_linter_cache
+
+format: $(VENV)/dev.stamp ## rewrite the code in its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev.stamp ## the measurements behind the numbers in the documents
+	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+docs: $(VENV)/dev.stamp ## check that the documents match the code
+	@$(PYTEST) tests/unit/test_architecture.py tests/unit/test_rules_document.py tests/unit/test_documents.py
+
+lock: ## renew the lock files from pyproject.toml
+	@set -e; python=$$(tools/find-python); "$$python" -m venv build/lock; build/lock/bin/pip install --quiet 'uv>=0.9'; \
+	compile="build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' pyproject.toml"; \
+	run="--extra all --group build"; apache="$$run --extra servers"; dev="$$apache --group test --group lint"; \
+	eval $$compile $(if $(UPGRADE),--upgrade) $$dev --output-file requirements/dev.lock; \
+	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$apache --output-file requirements/apache.lock; \
+	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$run --output-file requirements/run.lock
+
+clean: ## remove the environment and everything that tools made
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@set -e; python=$$(tools/find-python); echo "Making $(VENV) with $$python"; "$$python" -m venv $(VENV)
+
+# The project itself is installed editable, with the build back end of the lock file: no network, no isolation.
+$(VENV)/%.stamp: requirements/%.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing requirements/$*.lock"
+	@$(PIP) install --require-hashes --requirement requirements/$*.lock
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@

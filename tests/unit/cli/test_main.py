@@ -1,0 +1,62 @@
+"""The command line's edges: help, version, and what a failure looks like."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tallystick import __version__
+from tallystick.cli import main
+from tallystick.errors import ConfigurationError, FencedError
+
+
+def tallystick(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tallystick.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_version_is_the_package_version() -> None:
+    assert tallystick("--version").stdout == f"tallystick {__version__}\n"
+
+
+def test_the_help_teaches_where_to_start() -> None:
+    shown = tallystick("--help").stdout
+    for words in ("tallystick demo guarantees", "tallystick broker --data DIR", "tallystick run package.module:app"):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    "command", [("broker",), ("run",), ("sandbox",), ("demo", "guarantees"), ("demo", "billing")], ids=" ".join
+)
+def test_every_command_has_a_help_of_its_own(command: tuple[str, ...]) -> None:
+    done = tallystick(*command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+def test_a_missing_extra_is_named_with_what_to_type() -> None:
+    assert "pip install 'tallystick[broker]'" in str(main.explain_missing_module("kio.schema"))
+    assert main.explain_missing_module("tallystick.nonsense") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        (ConfigurationError("acks=1", rule=6, remedy="Use acks=all"), 2, "tallystick: acks=1 (rule 6). Use acks=all\n"),
+        (FencedError("a newer owner exists"), 1, "tallystick: a newer owner exists\n"),
+        (ModuleNotFoundError("no kio", name="kio"), 2, "tallystick[broker]"),
+    ],
+)
+def test_a_deliberate_error_is_one_line_and_an_exit_code(
+    error: Exception, code: int, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == code
+    assert shown in capsys.readouterr().err

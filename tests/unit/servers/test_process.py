@@ -1,0 +1,61 @@
+"""A child server: what its errors say, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tallystick.errors import ConfigurationError
+from tallystick.servers.process import ChildServer, ServerFailed, free_port, log_tail
+
+
+def child(folder: Path, code: str) -> ChildServer:
+    return ChildServer("Example", [sys.executable, "-c", code], log=folder / "log", cwd=folder)
+
+
+def test_an_early_end_is_reported_with_status_and_last_log_lines(tmp_path: Path) -> None:
+    server = child(tmp_path, "print('disk is on fire'); raise SystemExit(3)")
+    server.start()
+    with pytest.raises(ServerFailed, match=r"(?s)Example ended with status 3 .*disk is on fire"):
+        server.wait_until(lambda: False, timeout_s=30)
+
+
+def test_a_server_that_never_gets_ready_is_killed_and_reported(tmp_path: Path) -> None:
+    server = child(tmp_path, "import time; time.sleep(60)")
+    server.start()
+    with pytest.raises(ServerFailed, match="not ready within 0 s"):
+        server.wait_until(lambda: False, timeout_s=0.2)
+    assert not server.is_running
+
+
+def test_a_killed_server_is_gone_when_kill_returns(tmp_path: Path) -> None:
+    server = child(tmp_path, "import time; time.sleep(60)")
+    server.start()
+    pid = server.pid
+    server.kill()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_second_start_is_refused(tmp_path: Path) -> None:
+    server = child(tmp_path, "import time; time.sleep(60)")
+    server.start()
+    try:
+        with pytest.raises(ConfigurationError, match="running already"):
+            server.start()
+    finally:
+        server.kill()
+
+
+def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert "no log" in log_tail(log)
+    log.write_text("\n".join(str(number) for number in range(100)))
+    assert log_tail(log, lines=2) == "98\n99"
+
+
+def test_a_free_port_is_a_port() -> None:
+    assert 1024 <= free_port() <= 65535

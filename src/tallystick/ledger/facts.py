@@ -6,6 +6,7 @@ Owns: the values that a reconciliation compares. Must not know: from which topic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, NamedTuple
 
 CAPTURED: Final = "captured"
@@ -38,3 +39,51 @@ class Payment:
     currency: str
     fee_minor: int | None
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """All facts that stand at one place on the way from topic to bank, such as a topic or a table."""
+
+    name: str
+    facts: tuple[Fact, ...]
+
+
+class Hold(Enum):
+    """What must be equal between two stages."""
+
+    SET = "the same ids, with the same sum"
+    SUM = "the same sum"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two stages, by name, that must agree."""
+
+    left: str
+    right: str
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """Two figures, minor units or counts, that must be equal."""
+
+    name: str
+    expected: int
+    actual: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that one side lays open for a reconciliation.
+
+    ``findings`` are violated invariants in words; one is enough to fail. ``counts`` are told, not compared.
+    """
+
+    stages: tuple[Stage, ...]
+    comparisons: tuple[Comparison, ...]
+    equations: tuple[Equation, ...]
+    payments: tuple[Payment, ...]
+    findings: tuple[str, ...]
+    counts: tuple[tuple[str, int], ...]

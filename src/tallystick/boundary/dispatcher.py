@@ -34,6 +34,7 @@ AFTER_RESPONSE: Final = declare("effect.after-response", "the provider has answe
 _T = TypeVar("_T")
 _GATHER_S: Final = 0.002  # one SQL transaction for the answers that arrive together
 _SQL_TRIES: Final = 5
+_RESOLVE_EVERY_MS: Final = 1_000
 _SQL_PAUSE_S: Final = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -155,6 +156,7 @@ class _Session:
         self._sql_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="effect-sql")
         self._in_flight: dict[asyncio.Task[Outcome], Attempt] = {}
         self._report = DispatchReport()
+        self._resolve_again_at_ms = 0
 
     async def once(self) -> DispatchReport:
         await self._start_due()
@@ -187,7 +189,8 @@ class _Session:
         """One turn: record what is answered, send what is due, wait a little. False if there was nothing to do."""
         recorded = await self._record_finished()
         started = await self._start_due() if len(self._in_flight) < self._concurrency else 0
-        if not recorded and not started and not self._in_flight and not await self._resolve_due():
+        resolved = await self._resolve_sometimes(idle=not recorded and not started and not self._in_flight)
+        if not recorded and not started and not resolved and not self._in_flight:
             await asyncio.sleep(self._poll_s)
             return False
         if self._in_flight:
@@ -238,6 +241,14 @@ class _Session:
         if errors:
             raise errors[0]
         return len(results)
+
+    async def _resolve_sometimes(self, *, idle: bool) -> int:
+        """Resolve when there is nothing to send, and every second when there always is."""
+        now_ms = self._clock.monotonic_ms()
+        if not idle and now_ms < self._resolve_again_at_ms:
+            return 0
+        self._resolve_again_at_ms = now_ms + _RESOLVE_EVERY_MS
+        return await self._resolve_due()
 
     async def _resolve_due(self) -> int:
         """Look up what may not be sent again; never sends (rule 32)."""

@@ -6,11 +6,31 @@ workers (``supervisor``).
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import Any, Final
 
-from tallystick.pipeline.app import App
+import structlog
+
+from tallystick.errors import ConfigurationError, FatalError
+from tallystick.ids import TransactionalId
+from tallystick.pipeline.app import App, Step
+from tallystick.pipeline.counters import StatsFile
+from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.loop import LoopPlan, StepLoop
+
+log = structlog.get_logger(__name__)
+
+Setting = str | int | float | bool
+
+_DRAIN_TIMEOUT_S: Final = 60.0
+_STATS_INTERVAL_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +50,136 @@ class WorkerConfig:
     group: str | None = None
     batch_records: int = 500
     commit_interval_ms: int = 100
-    consumer_config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    producer_config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    consumer_config: Mapping[str, Setting] = field(default_factory=dict)
+    producer_config: Mapping[str, Setting] = field(default_factory=dict)
     stats_dir: Path | None = None
 
 
-def run_worker(app: App, config: WorkerConfig) -> None:
-    """Run all steps of ``app`` until SIGTERM or SIGINT; then finish the open batches and return.
+def run_worker(app: App, config: WorkerConfig, *, stop: threading.Event | None = None) -> None:
+    """Run all steps of ``app`` until SIGTERM, SIGINT or ``stop``; then finish the open batches and return.
 
-    User code of a step runs in that step's thread only, one call at a time; two steps run at the same time. Must
-    be called in the main thread, because it takes the signals. Raises what stopped a step: ``FencedError`` (a newer
-    worker owns the slot), ``FatalError``, ``ConfigurationError``.
+    User code of a step runs in that step's thread only, one call at a time; two steps run at the same time. One
+    step that fails stops them all. Signals are taken if this is the main thread. Raises what stopped a step:
+    ``FencedError`` (a newer worker owns the slot), ``FatalError``, ``ConfigurationError``, or the step's own error
+    if its policy is to stop.
     """
-    raise NotImplementedError
+    if not app.steps:
+        raise ConfigurationError(f"application {app.name!r} has no steps")
+    stopping = stop or threading.Event()
+    threads = [_StepThread(StepLoop(plan, stop=stopping), config) for plan in plans(app, config)]
+    with _Signals(stopping):
+        for thread in threads:
+            thread.start()
+        while not stopping.wait(0.2):
+            pass
+        deadline = time.monotonic() + _DRAIN_TIMEOUT_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    stuck = [thread.name for thread in threads if thread.is_alive()]
+    for thread in threads:
+        if thread.raised is not None:
+            raise thread.raised
+    if stuck:
+        raise FatalError(f"steps {stuck} did not end within {_DRAIN_TIMEOUT_S:.0f} s of the signal")
+
+
+def plans(app: App, config: WorkerConfig) -> list[LoopPlan]:
+    """What each step's loop will do; refuses settings that contradict the guarantee."""
+    return [_plan(app, step, config) for step in app.steps]
+
+
+def _plan(app: App, step: Step, config: WorkerConfig) -> LoopPlan:
+    group = f"{config.group or app.name}.{step.name}"
+    identity = TransactionalId(application=app.name, group=group, slot=config.slot, lane=0)
+    for fixed in ("group.id", "group.instance.id", "bootstrap.servers"):
+        if fixed in config.consumer_config:
+            raise ConfigurationError(f"consumer setting {fixed} follows from the worker's configuration", rule=5)
+    for fixed in ("transactional.id", "bootstrap.servers"):
+        if fixed in config.producer_config:
+            raise ConfigurationError(f"producer setting {fixed} follows from the worker's configuration", rule=5)
+    consumer: dict[str, Any] = {
+        "bootstrap.servers": config.bootstrap,
+        "group.id": group,
+        "group.instance.id": config.slot,
+        **config.consumer_config,
+    }
+    producer: dict[str, Any] = {"bootstrap.servers": config.bootstrap, **config.producer_config}
+    if app.guarantee is Guarantee.EXACTLY_ONCE:
+        producer["transactional.id"] = str(identity)
+    return LoopPlan(
+        step=step.name,
+        sources=step.sources,
+        guarantee=app.guarantee,
+        factory=step.factory,
+        policy=step.on_error,
+        dead_letter_topic=app.dead_letter_topic(step.name),
+        consumer=consumer,
+        producer=producer,
+        batch_records=config.batch_records,
+        commit_interval_ms=config.commit_interval_ms,
+        topics=step.topics,
+    )
+
+
+class _StepThread(threading.Thread):
+    """Runs one loop; keeps what it raised, and stops the others then."""
+
+    def __init__(self, loop: StepLoop, config: WorkerConfig) -> None:
+        super().__init__(name=f"step-{loop.step}", daemon=True)
+        self._loop = loop
+        self._slot = config.slot
+        self._file = StatsFile(config.stats_dir / f"{config.slot}.jsonl") if config.stats_dir else None
+        self._last: dict[str, Any] = {}
+        self._next_write = 0.0
+        self.raised: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._write("started")
+            self._loop.run(self._on_turn)
+            self._write("ended")
+        except BaseException as error:  # noqa: BLE001  # the thread's edge: kept, and raised by run_worker
+            self.raised = error
+            what = f"{type(error).__name__}: {error}"
+            log.error("step failed", step=self._loop.step, error=what)  # noqa: TRY400  # its raiser logs the trace
+            self._write("failed", error=what)
+        finally:
+            self._loop.stop()
+            if self._file is not None:
+                self._file.close()
+
+    def _on_turn(self) -> None:
+        now = time.monotonic()
+        if self._file is not None and now >= self._next_write:
+            self._next_write = now + _STATS_INTERVAL_S
+            snapshot = self._loop.counters.snapshot()
+            if snapshot != self._last:
+                self._last = snapshot
+                self._write("running")
+
+    def _write(self, event: str, **more: str) -> None:
+        if self._file is None:
+            return
+        line = {"event": event, "at_ms": time.time_ns() // 1_000_000, "pid": os.getpid(), "slot": self._slot}
+        self._file.append({**line, "step": self._loop.step, **more, **self._loop.counters.snapshot()})
+
+
+class _Signals:
+    """SIGTERM and SIGINT set an event, inside the ``with`` block, if this is the main thread."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._main = threading.current_thread() is threading.main_thread()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if self._main:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping.set()

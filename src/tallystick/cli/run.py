@@ -1,0 +1,92 @@
+"""``tallystick run``: an application's workers, supervised.
+
+Owns: the command's options. Must not know: how workers work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallystick.errors import ConfigurationError
+from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.supervisor import SupervisorConfig, run_supervised, worker_command
+from tallystick.pipeline.worker_main import configure_logs
+
+
+def run(
+    app: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The App, or a function that returns one.")],
+    bootstrap: Annotated[str, typer.Option(help="Kafka, as host:port[,host:port].", envvar="TALLYSTICK_BOOTSTRAP")],
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="Worker processes; each runs every step.")] = 1,
+    slot_prefix: Annotated[
+        str, typer.Option(help="Slots are PREFIX-0, PREFIX-1 and so on. On several machines, give each its own.")
+    ] = "worker",
+    group: Annotated[str | None, typer.Option(help="Front of the group ids; default: the App's name.")] = None,
+    guarantee: Annotated[Guarantee | None, typer.Option(help="Instead of the App's own.")] = None,
+    batch_records: Annotated[int, typer.Option(min=1, help="At most so many records in a transaction.")] = 500,
+    commit_interval_ms: Annotated[int, typer.Option(min=1, help="At most so long is a batch waited for.")] = 100,
+    consumer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A librdkafka setting of the consumers.")
+    ] = None,
+    producer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A librdkafka setting of the producers.")
+    ] = None,
+    stats_dir: Annotated[Path | None, typer.Option(help="Folder for SLOT.jsonl with each worker's counters.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Folder for SLOT.lock and SLOT.pid; default: one per user and group.")
+    ] = None,
+    max_restarts: Annotated[int, typer.Option(min=0, help="Restarts of a worker in a row before all stop.")] = 20,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error; JSON lines on stderr.")] = "info",
+) -> None:
+    """Run an application in worker processes, and restart one that dies.
+
+    A worker that is killed, even with kill -9, gets its partitions back at once and goes on from the last commit.
+    SIGTERM and Ctrl-C let every worker finish its open transaction. The exit code is 0 after that; 76 if a newer
+    worker took over a slot; 78 if the configuration is at fault.
+    """
+    configure_logs(log_level)
+    slots = tuple(f"{slot_prefix}-{number}" for number in range(workers))
+    options = {
+        "group": group,
+        "guarantee": guarantee.value if guarantee else None,
+        "batch-records": batch_records,
+        "commit-interval-ms": commit_interval_ms,
+        "consumer-config": json.dumps(_settings(consumer)),
+        "producer-config": json.dumps(_settings(producer)),
+        "stats-dir": stats_dir,
+        "log-level": log_level,
+    }
+    folder = run_dir or _default_run_dir(group or app)
+    try:
+        code = run_supervised(
+            SupervisorConfig(
+                command=worker_command(app, bootstrap=bootstrap, options=options),
+                slots=slots,
+                run_dir=folder,
+                max_restarts=max_restarts,
+            )
+        )
+    except ConfigurationError as error:
+        typer.echo(f"tallystick run: {error}", err=True)
+        code = 78
+    raise typer.Exit(code)
+
+
+def _default_run_dir(name: str) -> Path:
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
+    return Path(tempfile.gettempdir()) / f"tallystick-{os.getuid()}" / safe
+
+
+def _settings(pairs: list[str] | None) -> dict[str, str]:
+    settings = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE")
+        settings[name] = value
+    return settings

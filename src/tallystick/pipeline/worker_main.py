@@ -1,0 +1,149 @@
+"""``python -m tallystick.pipeline.worker_main MODULE:APP``: one worker process, as the supervisor starts it.
+
+Owns: loading an application by name, the exit codes, structured logs on stderr. Must not know: other workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+import threading
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tallystick.errors import ConfigurationError, FencedError
+from tallystick.pipeline.app import App
+from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.worker import WorkerConfig, run_worker
+
+log = structlog.get_logger(__name__)
+
+
+class Exit(IntEnum):
+    """Why a worker process ended. Killed ones end by their signal."""
+
+    DONE = 0
+    FAILED = 70
+    """Something that a new process may get past: it is restarted."""
+    FENCED = 76
+    """A newer owner of the slot exists: never restarted (rule 5)."""
+    CONFIGURATION = 78
+    """It would fail again in the same way: never restarted."""
+
+
+def load_app(reference: str) -> App:
+    """The application named ``module:attribute``; a function without arguments is called for it."""
+    module_name, _, attribute = reference.partition(":")
+    if not module_name or not attribute:
+        raise ConfigurationError(f"{reference!r} is not module:attribute", remedy="For example: shop.pipeline:app")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != module_name and not module_name.startswith(f"{error.name}."):
+            raise
+        raise ConfigurationError(
+            f"there is no module {module_name!r}", remedy="Run in its folder, or set PYTHONPATH"
+        ) from error
+    except AttributeError as error:
+        raise ConfigurationError(f"module {module_name!r} has no {attribute!r}") from error
+    app = found() if callable(found) and not isinstance(found, App) else found
+    if not isinstance(app, App):
+        raise ConfigurationError(f"{reference!r} is {type(app).__name__}, not a tallystick.pipeline.App")
+    return app
+
+
+def configure_logs(level: str) -> None:
+    """One JSON line for each event, on stderr."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one worker; the exit code."""
+    options = _parser().parse_args(arguments)
+    configure_logs(options.log_level)
+    structlog.contextvars.bind_contextvars(slot=options.slot, pid=os.getpid())
+    stopping = threading.Event()
+    if options.parent_pipe is not None:
+        threading.Thread(target=_watch, args=(options.parent_pipe, stopping), daemon=True).start()
+    try:
+        app = load_app(options.app)
+        if options.guarantee:
+            app.guarantee = Guarantee(options.guarantee)
+        run_worker(app, _config(options), stop=stopping)
+    except FencedError as error:
+        log.error("fenced", error=str(error))  # noqa: TRY400  # the message is for a person
+        return Exit.FENCED
+    except ConfigurationError as error:
+        log.error("configuration", error=str(error))  # noqa: TRY400  # the message is for a person
+        return Exit.CONFIGURATION
+    except Exception:
+        log.exception("worker failed")
+        return Exit.FAILED
+    return Exit.DONE
+
+
+def _config(options: argparse.Namespace) -> WorkerConfig:
+    return WorkerConfig(
+        bootstrap=options.bootstrap,
+        slot=options.slot,
+        group=options.group,
+        batch_records=options.batch_records,
+        commit_interval_ms=options.commit_interval_ms,
+        consumer_config=_settings(options.consumer_config),
+        producer_config=_settings(options.producer_config),
+        stats_dir=options.stats_dir,
+    )
+
+
+def _settings(text: str) -> dict[str, Any]:
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"settings {text!r} are no JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"settings {text!r} are no JSON object")
+    return settings
+
+
+def _watch(descriptor: int, stopping: threading.Event) -> None:
+    """The other end of the pipe closes when the supervisor dies: a worker without one stops."""
+    os.read(descriptor, 1)
+    stopping.set()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tallystick.pipeline.worker_main", description=__doc__)
+    parser.add_argument("app", help="module:attribute of the App, or of a function that makes it")
+    parser.add_argument("--bootstrap", required=True, help="host:port[,host:port]")
+    parser.add_argument("--slot", required=True, help="stable name of this worker")
+    parser.add_argument("--group", help="front of the group ids; default: the application's name")
+    parser.add_argument("--guarantee", choices=[one.value for one in Guarantee], help="instead of the application's")
+    parser.add_argument("--batch-records", type=int, default=500)
+    parser.add_argument("--commit-interval-ms", type=int, default=100)
+    parser.add_argument("--consumer-config", default="{}", help="librdkafka settings as a JSON object")
+    parser.add_argument("--producer-config", default="{}", help="librdkafka settings as a JSON object")
+    parser.add_argument("--stats-dir", type=Path)
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

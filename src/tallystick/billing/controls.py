@@ -194,7 +194,7 @@ def receivables_roll_forward(connection: Connection) -> list[Finding]:
         "GROUP BY i.account, c.currency",
     )
     booked = balances_by_party(connection, RECEIVABLE)
-    findings = []
+    findings: list[Finding] = []
     for account, currency in sorted({*issued, *captured, *booked}):
         owes = issued.get((account, currency), 0) - captured.get((account, currency), 0)
         holds = booked.get((account, currency), 0)
@@ -215,11 +215,9 @@ CHECKS: Final[tuple[Callable[[Connection], list[Finding]], ...]] = (
 """Every check that needs the database alone. Invariant 2 needs the topics, too: ``reconciliation_source``."""
 
 
-def run_checks(
-    connection: Connection, checks: Iterable[Callable[[Connection], list[Finding]]] = CHECKS
-) -> list[Finding]:
+def run_checks(connection: Connection) -> list[Finding]:
     """All findings of all checks, in their order."""
-    return [finding for check in checks for finding in check(connection)]
+    return [finding for check in CHECKS for finding in check(connection)]
 
 
 def _rows(connection: Connection, query: str) -> Sequence[Any]:

@@ -44,7 +44,10 @@ class UsageAccepted(msgspec.Struct, frozen=True):
 
 
 class UsageQuarantined(msgspec.Struct, frozen=True):
-    """A line that cannot be billed, why, and where it stands, so that somebody can correct it."""
+    """A line that cannot be billed, why, and where it stands, so that somebody can correct it.
+
+    ``body`` is for reading; the bytes themselves stay in the topic at that place.
+    """
 
     usage_event_id: str
     reason: str

@@ -146,7 +146,7 @@ def _next_ordinals(connection: Connection, accounts: Sequence[str]) -> dict[tupl
             .where(c.account.in_(accounts[start : start + _ACCOUNTS_PER_QUERY]), c.kind == USAGE_KIND)
             .group_by(c.account, c.period, c.currency)
         )
-        for account, period, currency, ordinal in connection.execute(query).tuples():
+        for account, period, currency, ordinal in connection.execute(query):
             found[account, period, currency] = ordinal + 1
     return found
 

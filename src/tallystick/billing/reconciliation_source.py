@@ -206,7 +206,7 @@ def _billed(connection: Connection) -> tuple[Fact, ...]:
         .join(invoice_line, invoice_line.c.id == allocation.line_id)
         .join(invoice, invoice.c.id == invoice_line.c.invoice_id)
     )
-    return tuple(Fact(*row) for row in connection.execute(query).tuples())
+    return tuple(Fact(*row) for row in connection.execute(query))
 
 
 def _unbilled(connection: Connection) -> tuple[Fact, ...]:
@@ -216,20 +216,20 @@ def _unbilled(connection: Connection) -> tuple[Fact, ...]:
         .outerjoin(line_allocation, line_allocation.c.rated_item_id == item.id)
         .where(line_allocation.c.rated_item_id.is_(None))
     )
-    return tuple(Fact(*row) for row in connection.execute(query).tuples())
+    return tuple(Fact(*row) for row in connection.execute(query))
 
 
 def _lines(connection: Connection) -> tuple[Fact, ...]:
     line = invoice_line.c
     query = select(line.id, line.amount_minor, invoice.c.currency).join(invoice, invoice.c.id == line.invoice_id)
-    return tuple(Fact(*row) for row in connection.execute(query).tuples())
+    return tuple(Fact(*row) for row in connection.execute(query))
 
 
 def _invoices(connection: Connection, *, payable: bool = False) -> tuple[Fact, ...]:
     query = select(invoice.c.id, invoice.c.total_minor, invoice.c.currency)
     if payable:
         query = query.where(invoice.c.total_minor > 0)
-    return tuple(Fact(*row) for row in connection.execute(query).tuples())
+    return tuple(Fact(*row) for row in connection.execute(query))
 
 
 def _issued(connection: Connection) -> tuple[Fact, ...]:
@@ -247,19 +247,19 @@ def _posted(connection: Connection, purpose: str, sign: int) -> tuple[Fact, ...]
         .join(journal_entry, journal_entry.c.tx_id == journal_tx.c.id)
         .where(journal_tx.c.purpose == purpose, journal_entry.c.account == RECEIVABLE)
     )
-    return tuple(Fact(*row) for row in connection.execute(query).tuples())
+    return tuple(Fact(*row) for row in connection.execute(query))
 
 
 def _ordered(connection: Connection) -> tuple[Fact, ...]:
     intent = payment_intent.c
     query = select(intent.invoice_id, intent.amount_minor, intent.currency)
-    return tuple(Fact(*row) for row in connection.execute(query).tuples())
+    return tuple(Fact(*row) for row in connection.execute(query))
 
 
 def _intents(connection: Connection) -> tuple[Fact, ...]:
     intent = schema.effect_intent.c
     query = select(intent.intent_id, intent.amount_minor, intent.currency)
-    return tuple(Fact(*row) for row in connection.execute(query).tuples())
+    return tuple(Fact(*row) for row in connection.execute(query))
 
 
 def _payments(connection: Connection) -> tuple[Payment, ...]:

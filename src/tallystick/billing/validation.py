@@ -26,7 +26,7 @@ def judge(record: Record) -> UsageAccepted | UsageQuarantined:
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            body=(record.value or b"").decode("latin-1"),
+            body=(record.value or b"").decode(errors="backslashreplace"),
         )
 
 

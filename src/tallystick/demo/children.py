@@ -31,7 +31,7 @@ class Child:
     def start(self, *, extra: Mapping[str, str] | None = None) -> None:
         """Start it; ``extra`` joins the environment of this incarnation only."""
         with self._log.open("ab") as sink:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  our own command
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -43,6 +43,11 @@ class Child:
     def exit_code(self) -> int | None:
         """None while it runs; negative: the signal that ended it."""
         return None if self._process is None else self._process.poll()
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether SIGKILL ended it."""
+        return self.exit_code == -signal.SIGKILL
 
     def must_run(self) -> None:
         """``FatalError`` with the end of its log if it has ended."""

@@ -1,0 +1,90 @@
+"""Watches a consumer group and its topics from outside, with clients that stay open.
+
+Owns: progress of the input, and whether a transaction is open. Must not know: workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Final, Self
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+_TIMEOUT_S: Final = 20.0
+_PENDING_TIMEOUT_S: Final = 1.0
+
+
+class GroupWatch:
+    """The committed offsets of ``group`` over ``sources``, and the ends of ``sources`` and ``sinks``."""
+
+    def __init__(self, bootstrap: str, group: str, sources: Iterable[str], sinks: Iterable[str]) -> None:
+        settings: dict[str, Any] = {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "allow.auto.create.topics": False,
+            "log_level": 2,  # a broker that is killed on purpose is no news
+        }
+        self._stable = Consumer({**settings, "isolation.level": "read_committed"})
+        self._raw = Consumer({**settings, "isolation.level": "read_uncommitted"})
+        self._sources = self._partitions(sources)
+        self._sinks = self._partitions(sinks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stable.close()
+        self._raw.close()
+
+    def next_offsets(self, *, timeout_s: float = _TIMEOUT_S) -> dict[tuple[str, int], int]:
+        """Committed offsets. Waits for pending ones; ``KafkaException`` past ``timeout_s``."""
+        return _committed(self._stable, self._sources, timeout_s)
+
+    def consumed_offsets(self) -> dict[tuple[str, int], int]:
+        """Committed offsets; pending ones are neither waited for nor counted."""
+        return _committed(self._raw, self._sources, _TIMEOUT_S)
+
+    def remaining(self) -> int:
+        """Input records that are not consumed yet; the source has no control records, so offsets are counts."""
+        done = self.consumed_offsets()
+        return sum(_end(self._stable, item) - done.get((item.topic, item.partition), 0) for item in self._sources)
+
+    def open_partitions(self) -> int:
+        """Partitions of the sinks in which a transaction is open: stable offset below the high watermark."""
+        return sum(_end(self._stable, item) < _end(self._raw, item) for item in self._sinks)
+
+    def offsets_pending(self) -> bool:
+        """Whether a transaction holds offsets of the group: stable ones do not come, others do (rule 3)."""
+        _committed(self._raw, self._sources, _TIMEOUT_S)
+        try:
+            _committed(self._stable, self._sources, _PENDING_TIMEOUT_S)
+        except KafkaException:
+            return True
+        return False
+
+    def _partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
+        found: list[TopicPartition] = []
+        for topic in topics:
+            metadata = self._raw.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+            if metadata.error is not None:
+                raise KafkaException(metadata.error)
+            found.extend(TopicPartition(topic, partition) for partition in sorted(metadata.partitions))
+        return found
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition], timeout_s: float) -> dict[tuple[str, int], int]:
+    asked = [TopicPartition(item.topic, item.partition) for item in partitions]
+    found = consumer.committed(asked, timeout=timeout_s)
+    for item in found:
+        if item.error is not None:
+            raise KafkaException(item.error)
+    return {(item.topic, item.partition): item.offset for item in found if item.offset >= 0}
+
+
+def _end(consumer: Consumer, item: TopicPartition) -> int:
+    _, end = consumer.get_watermark_offsets(item, timeout=_TIMEOUT_S, cached=False)
+    return int(end)

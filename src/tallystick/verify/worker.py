@@ -1,0 +1,50 @@
+"""``python -m tallystick.verify.worker``: one worker process of a workload, configured by the environment.
+
+Owns: nothing but the start; it is the public ``run_worker`` that runs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tallystick.errors import ConfigurationError
+from tallystick.pipeline import WorkerConfig, run_worker
+from tallystick.verify.workloads import WorkloadSettings, build_app
+
+ENV_PLACE: Final = "TALLYSTICK_WORKLOAD_PLACE"
+
+
+class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one worker runs; crosses to it as JSON in ``TALLYSTICK_WORKLOAD_PLACE``."""
+
+    bootstrap: str
+    slot: str
+    batch_records: int
+    stats_dir: str
+
+    def to_environment(self) -> dict[str, str]:
+        return {ENV_PLACE: msgspec.json.encode(self).decode()}
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    try:
+        place = msgspec.json.decode(os.environ[ENV_PLACE], type=WorkerPlace)
+    except (KeyError, msgspec.DecodeError) as error:
+        raise ConfigurationError(f"{ENV_PLACE} holds no place: {error!r}") from error
+    config = WorkerConfig(
+        bootstrap=place.bootstrap,
+        slot=place.slot,
+        batch_records=place.batch_records,
+        commit_interval_ms=50,
+        stats_dir=Path(place.stats_dir),
+    )
+    run_worker(build_app(WorkloadSettings.from_environment(os.environ)), config)
+
+
+if __name__ == "__main__":
+    main()

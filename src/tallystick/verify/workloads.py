@@ -1,0 +1,154 @@
+"""Small applications whose every output is known in advance.
+
+Owns: the workloads, the names of their topics, and what each one owes for a tick. They are written as a user would
+write them, on the public names of the pipeline and the boundary. Must not know: faults.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from tallystick.errors import ConfigurationError
+from tallystick.ids import EventId, body_hash
+from tallystick.pipeline import App, Context, Emit, Guarantee, Topic, emit
+from tallystick.verify.events import Echo, TickValue
+from tallystick.verify.oracle import Expected, Position
+from tallystick.verify.ticks import Tick
+
+ENV_WORKLOAD: Final = "TALLYSTICK_WORKLOAD"
+STEP: Final = "count"
+
+
+class Shape(Enum):
+    """What a workload does with a tick. The value is the name on the command line."""
+
+    PASS_THROUGH = "pass-through"  # noqa: S105 - no password
+    """One tick in, one out."""
+
+    FAN_OUT = "fan-out"
+    """One tick in; two out in one topic, under the same key, and one in another."""
+
+    SQL_COUNT = "sql-count"
+    """One tick in, one SQL row, one SQL balance moved, one out."""
+
+
+class WorkloadSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One workload of one run; crosses to the workers as JSON in ``TALLYSTICK_WORKLOAD``.
+
+    ``name`` is the application's name and the prefix of its topics. ``pause_us`` is spent on each event, so that a
+    kill finds work under way.
+    """
+
+    name: str
+    shape: Shape
+    guarantee: Guarantee
+    partitions: int = 4
+    database_url: str | None = None
+    pause_us: int = 0
+
+    @property
+    def source(self) -> str:
+        return f"{self.name}.ticks"
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        if self.shape is Shape.FAN_OUT:
+            return (f"{self.name}.echoes", f"{self.name}.copies")
+        return (f"{self.name}.echoes",)
+
+    @property
+    def group(self) -> str:
+        """The consumer group of the only step."""
+        return f"{self.name}.{STEP}"
+
+    def to_environment(self) -> dict[str, str]:
+        return {ENV_WORKLOAD: msgspec.json.encode(self).decode()}
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> WorkloadSettings:
+        """Raises ``ConfigurationError`` if the variable is missing or says nonsense."""
+        try:
+            return msgspec.json.decode(environment[ENV_WORKLOAD], type=cls)
+        except (KeyError, msgspec.DecodeError) as error:
+            raise ConfigurationError(
+                f"{ENV_WORKLOAD} holds no workload: {error!r}", remedy="The harness sets it for the workers it starts"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """One output that each tick has: in which of the sinks, and how it is named."""
+
+    sink: int
+    ordinal: int
+
+
+_SHARES: Final[dict[Shape, tuple[_Share, ...]]] = {
+    Shape.PASS_THROUGH: (_Share(0, 0),),
+    Shape.FAN_OUT: (_Share(0, 0), _Share(0, 1), _Share(1, 2)),
+    Shape.SQL_COUNT: (_Share(0, 0),),
+}
+
+
+def build_app(settings: WorkloadSettings) -> App:
+    """The application that workers run."""
+    app = App(settings.name, guarantee=settings.guarantee)
+    source = Topic(settings.source, TickValue, partitions=settings.partitions)
+    sinks = [Topic(name, Echo, partitions=settings.partitions) for name in settings.sinks]
+    echo = _echo(settings, sinks)
+    if settings.shape is Shape.SQL_COUNT:
+        from tallystick.verify.sql_count import effect_factory
+
+        if settings.database_url is None:
+            raise ConfigurationError(f"workload {settings.shape.value} needs a database")
+        app.add(STEP, [source], factory=effect_factory(settings.database_url, source, STEP, echo), emits=sinks)
+    else:
+
+        @app.step(source=source, name=STEP, emits=sinks)
+        def count(tick: TickValue, _: Context) -> Iterable[Emit]:
+            return echo(tick)
+
+    return app
+
+
+def _echo(settings: WorkloadSettings, sinks: Sequence[Topic[Echo]]) -> Callable[[TickValue], Iterator[Emit]]:
+    shares, pause_s = _SHARES[settings.shape], settings.pause_us / 1_000_000
+
+    def echo(tick: TickValue) -> Iterator[Emit]:
+        if pause_s:
+            time.sleep(pause_s)
+        for share in shares:
+            value = Echo(_identity(tick.event, share), tick.event, tick.account, tick.number, tick.amount_minor)
+            yield emit(sinks[share.sink], value, key=tick.account)
+
+    return echo
+
+
+def expected_outputs(
+    settings: WorkloadSettings, ticks: Sequence[Tick], positions: Mapping[EventId, Position]
+) -> list[Expected]:
+    """What must be in the sinks, byte for byte, made without the workload's own code."""
+    shares = _SHARES[settings.shape]
+    return [
+        Expected(
+            topic=settings.sinks[share.sink],
+            identity=_identity(tick.event, share),
+            key=tick.key,
+            group=tick.event,
+            sequence=tick.number * len(shares) + share.ordinal,
+            source=positions[tick.event],
+            body_hash=body_hash(tick.body(identity=_identity(tick.event, share))),
+        )
+        for tick in ticks
+        for share in shares
+    ]
+
+
+def _identity(event: EventId, share: _Share) -> str:
+    return f"{event}/{share.ordinal}"

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +48,7 @@ class EmbeddedBroker:
         num_partitions: int = 4,
     ) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="tallystick-broker-"))
+        weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
         self.data = self._temporary / "data" if data is None else Path(data)
         self.log_path = self._temporary / "broker.log"
         self.host = host

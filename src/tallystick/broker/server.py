@@ -75,19 +75,16 @@ class Server:
             await asyncio.sleep(TICK_MS / 1000)
             self._node.tick()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._connections) >= self._max_connections:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= self._max_connections:
             logger.warning("a connection is refused: too many", connections=len(self._connections))
             writer.close()
             return
-        self._connections.add(task)
         self._connection_count += 1
         connection = _Connection(self._node, self._apis, reader, writer, self._connection_count, self._max_frame_bytes)
-        try:
-            await connection.serve()
-        finally:
-            self._connections.discard(task)
+        task = asyncio.create_task(connection.serve())
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
 
 class _Connection:

@@ -6,6 +6,7 @@ workers (``supervisor``).
 
 from __future__ import annotations
 
+import contextvars
 import os
 import signal
 import threading
@@ -131,9 +132,13 @@ class _StepThread(threading.Thread):
         self._file = StatsFile(config.stats_dir / f"{config.slot}.jsonl") if config.stats_dir else None
         self._last: dict[str, Any] = {}
         self._next_write = 0.0
+        self._context = contextvars.copy_context()  # so that its log lines name slot and pid
         self.raised: BaseException | None = None
 
     def run(self) -> None:
+        self._context.run(self._run)
+
+    def _run(self) -> None:
         try:
             self._write("started")
             self._loop.run(self._on_turn)

@@ -111,13 +111,14 @@ def post(connection: Connection, tx: JournalTx) -> bool:
     contents = row["body_hash"]
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     try:
-        result = connection.execute(insert(journal_tx).values(row).on_conflict_do_nothing(index_elements=["id"]))
+        statement = insert(journal_tx).values(row).on_conflict_do_nothing(index_elements=["id"])
+        added = connection.execute(statement.returning(journal_tx.c.id)).scalar_one_or_none()
     except IntegrityError:
         # SQLite's trigger refuses the conflict itself; the statement is undone, the transaction lives on.
         if connection.dialect.name != "sqlite" or _stored_hash(connection, tx) in {None, contents}:
             raise
     else:
-        if result.rowcount == 1:
+        if added is not None:
             return True
     if _stored_hash(connection, tx) != contents:
         raise JournalConflict(f"{tx} ({tx.id}) is already posted with other contents")
@@ -132,7 +133,8 @@ def post_all(connection: Connection, txs: Sequence[JournalTx]) -> None:
     if not txs:
         return
     result = connection.execute(journal_tx.insert(), [_row(tx) for tx in txs])
-    if result.rowcount != len(txs):  # SQLite's trigger passes over an id that exists, identical
+    # SQLite's trigger passes over an id that exists, identical; PostgreSQL raises, and may not count (-1)
+    if 0 <= result.rowcount != len(txs):
         raise JournalConflict(f"{len(txs) - result.rowcount} of {len(txs)} transactions are posted already")
 
 

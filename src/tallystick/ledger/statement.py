@@ -77,7 +77,7 @@ def read_statement(lines: Iterable[str], *, place: str) -> tuple[StatementLine, 
                 )
             result.append(_line(row, reader.line_num, place))
     except csv.Error as error:
-        raise CorruptData(f"no CSV: {error}", place=f"{place}:{reader.line_num}") from error
+        raise CorruptData(f"no CSV: {error}", place=f"{place}:{reader.reader.line_num}") from error
     return tuple(result)
 
 

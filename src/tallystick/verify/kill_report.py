@@ -14,7 +14,7 @@ from typing import Any, Final
 from tallystick.pipeline import Guarantee
 from tallystick.verify.kills import Evidence, Kill
 from tallystick.verify.oracle import Report
-from tallystick.verify.workloads import Shape, WorkloadSettings
+from tallystick.verify.workloads import WorkloadSettings
 
 _REPLAYED_AFTER: Final = frozenset(
     {
@@ -86,12 +86,9 @@ class KillRunReport:
         reasons = [reason for found in self.evidence if (reason := found.missed(self.settings.guarantee)) is not None]
         done = Counter(found.kill for found in self.evidence)
         reasons += [f"{kill.name}: never happened" for kill in (Counter(self.planned) - done).elements()]
-        if (
-            self.settings.shape is Shape.SQL_COUNT
-            and any(kill.point in _REPLAYED_AFTER for kill in self.planned)
-            and not self.inbox_replays
-        ):
-            reasons.append("no inbox row was met again")
+        replaying = sum(kill.point in _REPLAYED_AFTER for kill in self.planned)
+        if self.inbox_replays is not None and self.inbox_replays < replaying:
+            reasons.append(f"{self.inbox_replays} inbox rows were met again after {replaying} kills that leave some")
         return tuple(reasons)
 
     @property

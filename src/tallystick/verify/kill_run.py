@@ -43,17 +43,20 @@ _ADMIN_TIMEOUT_S: Final = 30.0
 Progress = Callable[[int, int], None]
 """Called with consumed and total input records."""
 
+OnKill = Callable[[Evidence], None]
+"""Called after each kill, before the restart."""
+
 
 class RunUnfinished(TallystickError):
     """The input was not consumed in time: no verdict."""
 
 
 class KillableBroker(Protocol):
-    """What ``EmbeddedBroker`` offers for kills."""
+    """What ``EmbeddedBroker`` offers for kills; ``restart`` keeps port and data."""
 
     def kill(self) -> None: ...
 
-    def start(self) -> None: ...
+    def restart(self) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class KillRun:
     timeout_s: float = 120.0
     broker: KillableBroker | None = None
     progress: Progress | None = None
+    on_kill: OnKill | None = None
 
     def __post_init__(self) -> None:
         for kill in self.kills:
@@ -103,7 +107,6 @@ class _Running:
     at_point: dict[str, deque[Kill]] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
     unplanned: list[str] = field(default_factory=list)
-    logged: int = 0
     sql: SqlSide | None = None
 
     @property
@@ -199,8 +202,7 @@ class _Running:
     def _ended(self, worker: WorkerProcess, watch: GroupWatch, positions: dict[EventId, Position]) -> None:
         kill = self.armed.pop(worker.slot, None)
         if worker.exit_code == -signal.SIGKILL and kill is not None:
-            self.evidence.append(self._look(kill, watch, positions))
-            log.info("killed", kill=kill.name)
+            self._look(kill, worker.pid, watch, positions)
         else:
             self.unplanned.append(f"{worker.slot} ended with {worker.exit_code}: {worker.log_tail()}")
             if len(self.unplanned) > UNPLANNED_EXITS_MAX:
@@ -212,8 +214,8 @@ class _Running:
     def _kill_from_outside(self, kill: Kill, watch: GroupWatch, positions: dict[EventId, Position]) -> None:
         if kill.target is Target.BROKER and self.plan.broker is not None:
             self.plan.broker.kill()
-            self.plan.broker.start()
-            self.evidence.append(self._look(kill, watch, positions))
+            self.plan.broker.restart()
+            self._look(kill, None, watch, positions)
             return
         worker = self.workers[kill.slot]
         if worker.exit_code is not None:
@@ -222,26 +224,29 @@ class _Running:
         if armed is not None:
             self.at_point[worker.slot].appendleft(armed)
         worker.kill()
-        self.evidence.append(self._look(kill, watch, positions))
+        self._look(kill, worker.pid, watch, positions)
         self._start(worker)
 
-    def _look(self, kill: Kill, watch: GroupWatch, positions: dict[EventId, Position]) -> Evidence:
-        """What is to be seen between the death and the restart."""
+    def _look(self, kill: Kill, pid: int | None, watch: GroupWatch, positions: dict[EventId, Position]) -> None:
+        """Write down what is to be seen between the death and the restart."""
         transactional = self.settings.guarantee is Guarantee.EXACTLY_ONCE
-        return Evidence(
+        evidence = Evidence(
             kill=kill,
-            logged=self._log_has(kill),
+            logged=pid is not None and self._log_has(kill, pid),
             remaining=watch.remaining(),
             open_partitions=watch.open_partitions() if transactional else 0,
             offsets_pending=transactional and watch.offsets_pending(),
             ahead_rows=self._ahead_rows(watch, positions),
         )
+        self.evidence.append(evidence)
+        log.debug("killed", kill=kill.name)
+        if self.plan.on_kill is not None:
+            self.plan.on_kill(evidence)
 
-    def _log_has(self, kill: Kill) -> bool:
-        """Whether the kill log has one line more than before, and this point in it."""
+    def _log_has(self, kill: Kill, pid: int) -> bool:
+        """Whether the process that died wrote down that it died of this kill."""
         lines = self.kill_log.read_text().splitlines() if self.kill_log.exists() else []
-        fresh, self.logged = lines[self.logged :], len(lines)
-        return any(json.loads(line)["kill_point"] == kill.point for line in fresh)
+        return any((entry["pid"], entry["kill_point"]) == (pid, kill.point) for entry in map(json.loads, lines))
 
     def _ahead_rows(self, watch: GroupWatch, positions: dict[EventId, Position]) -> int:
         if self.sql is None:

@@ -49,6 +49,11 @@ class WorkerProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """Of the present or the last incarnation; 0 before the first."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs; negative is the signal that ended it."""
         return None if self._process is None else self._process.poll()

@@ -1,0 +1,150 @@
+"""Plain librdkafka clients for the contract suites, quiet on stderr, with every wait bounded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from confluent_kafka import Consumer, IsolationLevel, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+WAIT_S: Final = 40.0
+"""How long a test waits for what must happen. Far more than it takes, so that a slow machine fails nothing."""
+
+Config = str | int | float | bool
+
+
+def settings(bootstrap: str, **config: Config) -> dict[str, Any]:
+    """librdkafka settings; ``group_id`` stands for ``group.id``."""
+    base: dict[str, Any] = {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 500}
+    return base | {name.replace("_", "."): value for name, value in config.items()}
+
+
+def admin(bootstrap: str) -> AdminClient:
+    return AdminClient(settings(bootstrap))
+
+
+def make_topic(bootstrap: str, name: str, *, partitions: int = 1) -> str:
+    """Create a topic, and wait until the broker tells of it."""
+    client = admin(bootstrap)
+    for created in client.create_topics([NewTopic(name, partitions, 1)]).values():
+        created.result(WAIT_S)
+    eventually(lambda: len(client.list_topics(name, timeout=WAIT_S).topics[name].partitions) == partitions)
+    return name
+
+
+def producer(bootstrap: str, **config: Config) -> Producer:
+    """An idempotent producer."""
+    defaults: dict[str, Config] = {"enable_idempotence": True, "linger_ms": 2}
+    return Producer(settings(bootstrap, **(defaults | config)))
+
+
+def transactional(bootstrap: str, transactional_id: str, **config: Config) -> Producer:
+    """A transactional producer after ``init_transactions``."""
+    made = producer(bootstrap, transactional_id=transactional_id, **config)
+    made.init_transactions(WAIT_S)
+    return made
+
+
+@contextmanager
+def consumer(bootstrap: str, group: str, **config: Config) -> Iterator[Consumer]:
+    """A consumer without auto-commit that starts at the beginning and is closed at the end."""
+    defaults: dict[str, Config] = {
+        "group_id": group,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "session_timeout_ms": 6000,
+        "heartbeat_interval_ms": 500,
+        "topic_metadata_refresh_interval_ms": 1000,
+    }
+    made = Consumer(settings(bootstrap, **(defaults | config)))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def send(client: Producer, topic: str, values: Iterable[bytes], *, partition: int = 0) -> list[Message]:
+    """Produce, and return the acknowledged messages in the order of the acknowledgements; fail if one fails."""
+    acknowledged: list[Message] = []
+
+    def delivered(error: object, message: Message) -> None:
+        assert error is None, error
+        acknowledged.append(message)
+
+    for value in values:
+        client.produce(topic, value, partition=partition, on_delivery=delivered)
+    assert client.flush(WAIT_S) == 0, "not everything was acknowledged in time"
+    return acknowledged
+
+
+def take(source: Consumer, count: int, *, timeout_s: float = WAIT_S) -> list[Message]:
+    """Exactly ``count`` messages, or a failure that says how many came."""
+    taken: list[Message] = []
+    deadline = time.monotonic() + timeout_s
+    while len(taken) < count:
+        assert time.monotonic() < deadline, f"{len(taken)} of {count} messages came in {timeout_s} s"
+        message = source.poll(0.2)
+        if message is not None:
+            assert message.error() is None, message.error()
+            taken.append(message)
+    return taken
+
+
+def read_all(bootstrap: str, topic: str, *, partition: int = 0, isolation: str = "read_committed") -> list[bytes]:
+    """Every value that a reader of that isolation level can see now, in the partition's order."""
+    with consumer(bootstrap, "reader-without-commits", isolation_level=isolation, enable_partition_eof=True) as reader:
+        reader.assign([TopicPartition(topic, partition, 0)])
+        seen: list[bytes] = []
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            message = reader.poll(0.2)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                seen.append(message.value() or b"")
+            elif error.name() == "_PARTITION_EOF":
+                return seen
+            else:
+                assert error.retriable(), error
+        raise AssertionError(f"no end of {topic}-{partition} in {WAIT_S} s, after {len(seen)} records")
+
+
+def end_offset(bootstrap: str, topic: str, spec: OffsetSpec, *, partition: int = 0, stable: bool = False) -> int:
+    """What ListOffsets answers for one partition; ``stable`` asks as a read_committed reader does."""
+    client = admin(bootstrap)  # held in a name: the answer never comes to a client that was collected
+    place = TopicPartition(topic, partition)
+    isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+    answer = client.list_offsets({place: spec}, isolation_level=isolation)[place].result(WAIT_S)
+    return int(answer.offset)
+
+
+def eventually(condition: Callable[[], bool], *, timeout_s: float = WAIT_S) -> None:
+    """Wait until the condition holds; fail if it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true in {timeout_s} s"
+        time.sleep(0.05)
+
+
+def poll_until(sources: Sequence[Consumer], condition: Callable[[], bool], *, timeout_s: float = WAIT_S) -> None:
+    """Keep the consumers polling, so that they take part in rebalances, until the condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true in {timeout_s} s"
+        for source in sources:
+            source.poll(0.05)
+
+
+def assigned(source: Consumer) -> list[int]:
+    """Which partitions a consumer of one topic has."""
+    return sorted(part.partition for part in source.assignment())
+
+
+def committed(source: Consumer, topic: str, *, partition: int = 0) -> int:
+    """The group's committed offset, as OffsetFetch answers it; negative if there is none."""
+    (answer,) = source.committed([TopicPartition(topic, partition)], timeout=WAIT_S)
+    return int(answer.offset)

@@ -1,0 +1,204 @@
+"""What the pipeline's contract tests share: input, output, loops in threads, supervised workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Message
+from tests.support.clients import WAIT_S, consumer, producer
+
+from tallystick.pipeline import Emit, ExactlyOnceLoop, Record
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def put(bootstrap: str, topic: str, values: Iterable[bytes]) -> None:
+    """Produce values, the value as key, and wait until all are acknowledged."""
+    client = producer(bootstrap)
+    for value in values:
+        client.produce(topic, value, value)
+        client.poll(0)
+    assert client.flush(WAIT_S) == 0
+
+
+def read_until(
+    bootstrap: str, topics: str | Sequence[str], done: Callable[[list[Message]], bool], *, quiet_s: float = 1.0
+) -> list[Message]:
+    """Committed messages until ``done``, and then whatever still comes until nothing has come for ``quiet_s``."""
+    names = [topics] if isinstance(topics, str) else list(topics)
+    messages: list[Message] = []
+    with consumer(bootstrap, f"reader-{time.time_ns()}", isolation_level="read_committed") as reader:
+        reader.subscribe(names)
+        deadline = time.monotonic() + WAIT_S
+        last = time.monotonic()
+        while not done(messages) or time.monotonic() - last < quiet_s:
+            assert time.monotonic() < deadline, f"{len(messages)} messages of {names} came in {WAIT_S} s"
+            for message in reader.consume(500, 0.2):
+                error = message.error()
+                if error is None:
+                    messages.append(message)
+                    last = time.monotonic()
+                else:
+                    assert error.retriable() or error.name() == "UNKNOWN_TOPIC_OR_PART", error
+    return messages
+
+
+def values(messages: Iterable[Message]) -> list[bytes]:
+    return [message.value() or b"" for message in messages]
+
+
+def header(message: Message, name: str) -> bytes:
+    """A header's value; a failure if there is none."""
+    return dict(message.headers() or [])[name]
+
+
+class RunningLoop:
+    """An ``ExactlyOnceLoop`` in a thread; ``raised`` is what ended it."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        name: str,
+        topic: str,
+        handler: Callable[[Record], Emit | Iterable[Emit] | None] | None = None,
+        *,
+        slot: str = "slot-0",
+        consumer_config: dict[str, Any] | None = None,
+        producer_config: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.loop = ExactlyOnceLoop(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": name,
+                "group.instance.id": slot,
+                "session.timeout.ms": 8000,
+                "heartbeat.interval.ms": 500,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
+                **(consumer_config or {}),
+            },
+            {
+                "transactional.id": f"{name}/{slot}",
+                "transaction.timeout.ms": 7000,
+                "reconnect.backoff.max.ms": 500,
+                **(producer_config or {}),
+            },
+            [topic],
+            handler=handler,
+            **options,
+        )
+        self.raised: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def join(self) -> None:
+        self._thread.join(WAIT_S)
+        assert self.ended, "the loop did not end"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.loop.stop()
+        self.join()
+
+    def _run(self) -> None:
+        try:
+            self.loop.run()
+        except BaseException as error:  # noqa: BLE001  # handed to the test
+            self.raised = error
+
+
+class SupervisedWorkers:
+    """``tallystick run``'s supervisor as a child process, over ``tests.support.pipeline_app``."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        prefix: str,
+        folder: Path,
+        *,
+        workers: int = 1,
+        kill_at: str | None = None,
+        guarantee: str = "exactly-once",
+    ) -> None:
+        self.folder = folder
+        self.kill_log = folder / "kills.jsonl"
+        environment = {
+            **os.environ,
+            "PIPELINE_TEST_PREFIX": prefix,
+            "PIPELINE_TEST_GUARANTEE": guarantee,
+            "TALLYSTICK_KILL_LOG": str(self.kill_log),
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        if kill_at is not None:
+            environment["TALLYSTICK_KILL_AT"] = kill_at
+        options = ["--bootstrap", bootstrap, "--workers", str(workers), "--slot-prefix", "w", "--batch-records", "50"]
+        options += ["--run-dir", str(folder), "--stats-dir", str(folder / "stats"), "--commit-interval-ms", "50"]
+        options += ["--consumer", "session.timeout.ms=8000", "--consumer", "heartbeat.interval.ms=500"]
+        options += ["--producer", "transaction.timeout.ms=7000"]
+        code = "import typer; from tallystick.cli.run import run; typer.run(run)"
+        command = [sys.executable, "-c", code, "tests.support.pipeline_app:build", *options]
+        with (folder / "log.jsonl").open("w") as log:
+            self._process = subprocess.Popen(command, env=environment, stderr=log, cwd=folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(WAIT_S)
+
+    def pid(self, slot: str) -> int | None:
+        """The process of a slot, None before it started."""
+        try:
+            return int((self.folder / f"{slot}.pid").read_text())
+        except FileNotFoundError:
+            return None
+
+    def kill(self, slot: str) -> int:
+        """SIGKILL the slot's process; its pid."""
+        pid = self.pid(slot)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill_supervisor(self) -> None:
+        self._process.kill()
+        self._process.wait(WAIT_S)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(WAIT_S)
+
+    def kills(self) -> list[str]:
+        """Kill points that were hit."""
+        if not self.kill_log.exists():
+            return []
+        return [json.loads(line)["kill_point"] for line in self.kill_log.read_text().splitlines()]
+
+    def log_events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines() if line[:1] == "{"]
+
+    def stats(self, slot: str) -> list[dict[str, Any]]:
+        path = self.folder / "stats" / f"{slot}.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()]

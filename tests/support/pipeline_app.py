@@ -1,0 +1,31 @@
+"""The application that pipeline contract tests run in worker processes; its names come from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from tallystick.pipeline import App, Context, Emit, Guarantee, Topic, emit
+
+
+class Event(msgspec.Struct):
+    n: int
+
+
+def build() -> App:
+    """Two steps that copy: ``{prefix}-a`` to ``{prefix}-b`` to ``{prefix}-c``."""
+    prefix = os.environ["PIPELINE_TEST_PREFIX"]
+    first, second, third = (Topic(f"{prefix}-{letter}", Event, partitions=2) for letter in "abc")
+    app = App(prefix, guarantee=Guarantee(os.environ.get("PIPELINE_TEST_GUARANTEE", "exactly-once")))
+
+    @app.step(source=first, emits=[second])
+    def one(event: Event, context: Context) -> Iterator[Emit]:
+        yield emit(second, event, key=context.key)
+
+    @app.step(source=second, emits=[third])
+    def two(event: Event, context: Context) -> Iterator[Emit]:
+        yield emit(third, event, key=context.key)
+
+    return app

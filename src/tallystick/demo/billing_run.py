@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+import structlog
 from sqlalchemy import Engine
 
 from tallystick.billing.app import INVOICE_SCOPE, prepare_database
@@ -27,7 +28,7 @@ from tallystick.boundary.database import open_database
 from tallystick.demo.billing_progress import BillingProgress
 from tallystick.demo.children import Child
 from tallystick.demo.dataset import MASTER, SAMPLE, DirectTotals, cdnow_files, direct_totals
-from tallystick.demo.hits import Hits, read_hits
+from tallystick.demo.hits import Hits, KillWatch, read_hits
 from tallystick.demo.screen import Advance, Screen
 from tallystick.demo.stack import Stack, apache, embedded, external
 from tallystick.errors import FatalError
@@ -44,6 +45,7 @@ LAST_PERIOD: Final = "1998-06"
 """The last month of the data."""
 AS_OF: Final = date(1998, 7, 1)
 WORKERS: Final = 2
+BATCH_RECORDS: Final = 250
 SENT_TWICE: Final = 7
 MALFORMED: Final = (
     b"00099 0999 19971301  1   10.00",
@@ -54,6 +56,10 @@ MALFORMED: Final = (
 )
 WORKER_KILL: Final = "cycle.after-offsets"
 CHARGING_KILL: Final = "effect.after-response"
+WHO_DIED: Final = {
+    WORKER_KILL: "a worker, its outputs and offsets sent, its transaction still open; its supervisor starts it again",
+    CHARGING_KILL: "the charging process, between the provider's answer and its record in SQL",
+}
 BROKER_KILL_AT: Final = 0.5
 """Share of the purchases acknowledged when the broker is killed."""
 FAULTS: Final = {
@@ -87,6 +93,7 @@ def run(options: RunOptions, screen: Screen) -> int:
     """Run everything; 0 only if every control holds, no break is open, and the kills hit."""
     started = time.monotonic()
     options.folder.mkdir(parents=True, exist_ok=True)
+    _log_to(options.folder / "run.log")
     screen.heading("The data")
     dataset = cdnow_files(options.cache)[MASTER if options.full else SAMPLE]
     direct = direct_totals(dataset)
@@ -100,11 +107,24 @@ def run(options: RunOptions, screen: Screen) -> int:
         screen.say(f"payment provider at {sandbox.url}: it loses answers, answers 500 and 429")
         engine = open_database(stack.database_url)
         exits.callback(engine.dispose)
-        billing = _BillingRun(options, stack, sandbox, screen, dataset, direct, BillingProgress(engine))
+        kills = KillWatch(options.folder / "kills.jsonl")
+        billing = _BillingRun(options, stack, sandbox, screen, dataset, direct, BillingProgress(engine), kills)
         billing.process()
         result = billing.settle_and_reconcile(engine)
     screen.say(f"{time.monotonic() - started:.0f} s in all. Everything of this run is in {options.folder}")
     return 0 if result.certificate.status == "COMPLETE" else 1
+
+
+def _log_to(path: Path) -> None:
+    """The screen is for the run; what the parts log in this process goes to a file, one JSON object a line."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=path.open("a")),
+    )
 
 
 def _stack(options: RunOptions) -> AbstractContextManager[Stack]:
@@ -124,6 +144,7 @@ class _BillingRun:
     dataset: Path
     direct: DirectTotals
     progress: BillingProgress
+    kills: KillWatch
 
     @property
     def source(self) -> str:
@@ -134,27 +155,23 @@ class _BillingRun:
     def process(self) -> None:
         """Everything from the first record to the last charge, with the kills in between."""
         with self._workers() as workers, self._charging() as charging:
-            workers.start(extra={ENV_KILL_AT: f"{WORKER_KILL}:6"})
+            workers.start(extra={ENV_KILL_AT: f"{WORKER_KILL}:2"})
             charging.start(extra={ENV_KILL_AT: f"{CHARGING_KILL}:150"})
             self._collect_usage(workers)
             self._invoice_and_charge(workers, charging)
-        self._show_hits(read_hits(self._kill_log, self._stats))
-
-    @property
-    def _kill_log(self) -> Path:
-        return self.options.folder / "kills.jsonl"
+        self._show_hits(read_hits(self.kills.path, self._stats))
 
     @property
     def _stats(self) -> Path:
         return self.options.folder / "stats"
 
     def _environment(self) -> dict[str, str]:
-        return {ENV_DATABASE: self.stack.database_url, ENV_KILL_LOG: str(self._kill_log)}
+        return {ENV_DATABASE: self.stack.database_url, ENV_KILL_LOG: str(self.kills.path)}
 
     def _workers(self) -> Child:
         command = [sys.executable, "-m", "tallystick.cli.main", "run", "tallystick.billing.service:app"]
         command += ["--workers", str(WORKERS), "--bootstrap", self.stack.bootstrap, "--stats-dir", str(self._stats)]
-        command += ["--run-dir", str(self.options.folder / "slots")]
+        command += ["--run-dir", str(self.options.folder / "slots"), "--batch-records", str(BATCH_RECORDS)]
         return Child("workers", command, log=self.options.folder / "workers.log", environment=self._environment())
 
     def _charging(self) -> Child:
@@ -213,12 +230,11 @@ class _BillingRun:
     def _invoice_and_charge(self, workers: Child, charging: Child) -> None:
         self.screen.heading("Invoices by account and month, into SQL; charges at the provider")
         accounts = self.progress.accounts()
-        with self.screen.bars(accounts_closed=len(accounts), charges_settled=0) as bars:
+        with self.screen.bars(accounts_closed=len(accounts)) as bars:
             send(self.stack.bootstrap, close_outputs(accounts, through_period=LAST_PERIOD))
 
             def closed() -> int:
                 self._revive(charging)
-                bars["charges_settled"](self.progress.settled_charges())
                 return self.progress.inbox_rows(INVOICE_SCOPE)
 
             self._wait("closed accounts", closed, len(accounts), bars["accounts_closed"], [workers])
@@ -238,7 +254,6 @@ class _BillingRun:
             return
         if not charging.was_killed:
             charging.must_run()
-        self.screen.fault("kill -9: the charging process, between the provider's answer and its record in SQL")
         charging.start()
         self.screen.recovered("the charging process is back; what was under way is UNKNOWN until it is settled")
 
@@ -276,6 +291,8 @@ class _BillingRun:
         while True:
             now = count()
             advance(now)
+            for kill_point in self.kills.new():
+                self.screen.fault(f"kill -9: {WHO_DIED[kill_point]}")
             if now >= target:
                 return
             for child in children:

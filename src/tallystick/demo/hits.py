@@ -31,6 +31,20 @@ class Hits:
             raise FatalError(f"these kills missed, so that this run proves nothing: {', '.join(missed)}")
 
 
+class KillWatch:
+    """Tells what was killed since it was last asked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._told = 0
+
+    def new(self) -> list[str]:
+        """Names of the kill points that killed since the last call."""
+        names = [str(line["kill_point"]) for line in _lines(self.path)]
+        told, self._told = self._told, len(names)
+        return names[told:]
+
+
 def read_hits(kill_log: Path, stats: Path) -> Hits:
     """Read the JSON lines of both; a missing file is an empty one."""
     kills: Counter[str] = Counter(str(line["kill_point"]) for line in _lines(kill_log))

@@ -268,8 +268,7 @@ class GroupCoordinator:
             return [FetchedOffset(topic, partition) for topic, partition in partitions or ()]
         offsets = group.offsets
         if partitions is None:
-            pending = (partition for of_producer in offsets.pending.values() for partition in of_producer)
-            partitions = list(dict.fromkeys((*offsets.committed, *(pending if require_stable else ()))))
+            partitions = list(offsets.committed)
         fetched = []
         for topic, partition in partitions:
             committed = offsets.committed.get((topic, partition))

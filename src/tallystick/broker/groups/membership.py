@@ -254,7 +254,7 @@ class Membership:
             self.leader_id = joined[0].member_id
         self.generation_id += 1
         if not joined:
-            self.leader_id = self.protocol_type = self.protocol_name = None
+            self.leader_id = self.protocol_name = None
             self._change(S.EMPTY)
             self._persist(self.members, None)
             return

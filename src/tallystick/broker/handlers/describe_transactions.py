@@ -32,8 +32,8 @@ def _describe(build: Any, context: RequestContext, transactional_id: str) -> Any
             transaction_state="",
             transaction_timeout=timedelta(0),
             transaction_start_time=_EPOCH,
-            producer_id=-1,
-            producer_epoch=-1,
+            producer_id=0,
+            producer_epoch=0,
             topics=(),
         )
     return build.TransactionState(

@@ -30,6 +30,9 @@ logger = structlog.get_logger(__name__)
 
 NODE_ID: Final = 1
 
+COMPACT_RUNNING_ABOVE_BYTES: Final = 64 * 1024 * 1024
+"""The coordinators' journal of a running node is compacted above this; at start-up it is at ``COMPACT_ABOVE_BYTES``."""
+
 
 @dataclass(slots=True)
 class Node:
@@ -47,12 +50,28 @@ class Node:
     node_id: int
     cluster_id: str
     apis: tuple[Api, ...]
+    compact_above_bytes: int = COMPACT_RUNNING_ABOVE_BYTES
 
     def tick(self) -> None:
         """Let the coordinators expire what is due."""
         now_ms = self.clock.now_ms()
         self.transactions.tick(now_ms)
         self.groups.tick(now_ms)
+        if self.journal.size_bytes > self.compact_above_bytes:
+            self._compact_journal()
+
+    def _compact_journal(self) -> None:
+        """Bound the journal of a node that never restarts: every transaction leaves about 2 KB in it."""
+        before_bytes = self.journal.size_bytes
+        try:
+            self.journal.compact([*self.transactions.snapshot(), *self.groups.snapshot()])
+        except OSError:
+            logger.exception("the coordinators' journal is not compacted")
+            self.compact_above_bytes = before_bytes * 2
+            return
+        # A snapshot that is large itself is not written again at every tick.
+        self.compact_above_bytes = max(COMPACT_RUNNING_ABOVE_BYTES, self.journal.size_bytes * 2)
+        logger.info("coordinators' journal compacted", before_bytes=before_bytes, bytes=self.journal.size_bytes)
 
     def close(self) -> None:
         """Bring everything to the disk, close the files, give the folder back."""

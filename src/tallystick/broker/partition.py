@@ -108,21 +108,24 @@ class Partition:
             code = verify(header.producer_id, header.producer_epoch)
             if code != 0:
                 raise ApiError(ErrorCode(code), "the coordinator does not know of this partition in the transaction")
-        written = self._write(header, batch)
+        try:
+            written = self._write(header, batch)
+        except OSError as error:
+            raise ApiError(ErrorCode.kafka_storage_error, f"the log cannot be written: {error.strerror}") from error
         self._producers.apply_batch(written)
         return Appended(written.base_offset, duplicate=False)
 
     def _write(self, header: BatchHeader, batch: bytes) -> BatchHeader:
         try:
             return self._log.append(header, batch)
-        except OSError as error:
+        except OSError:
             logger.exception("the log cannot be written", topic=self.topic, partition=self.index)
-            raise ApiError(ErrorCode.kafka_storage_error, f"the log cannot be written: {error.strerror}") from error
+            raise
 
     def append_marker(
         self, *, producer_id: int, producer_epoch: int, commit: bool, coordinator_epoch: int, now_ms: int
     ) -> bool:
-        """End the producer's transaction here; False if there was nothing to write. See ``ports.PartitionWriter``."""
+        """End the producer's transaction here; False if there was nothing to write. ``OSError``: disk full."""
         decision = self._producers.check_marker(
             producer_id=producer_id, producer_epoch=producer_epoch, coordinator_epoch=coordinator_epoch
         )

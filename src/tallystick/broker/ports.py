@@ -62,6 +62,7 @@ class PartitionWriter(Protocol):
 
         Recovery may call it again: without an open transaction of that producer it only raises the producer's epoch,
         as Apache Kafka does, and writes nothing if that is known already. A partition that no longer exists is skipped.
+        Raises ``OSError`` (disk full) with nothing written.
         """
         ...
 

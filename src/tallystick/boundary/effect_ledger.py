@@ -15,9 +15,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import RowMapping
 
+from tallystick.boundary import effect_statements as statements
 from tallystick.boundary import schema
 from tallystick.boundary.database import reading
 from tallystick.boundary.effects import OPEN_STATES, TERMINAL_STATES, Event, State, sources, transition
@@ -131,9 +141,8 @@ class EffectLedger:
             "reference": reference,
             "request_hash": body_hash(request),
         }
-        statement = insert(connection, schema.effect_intent).values(**values, created_at_ms=self._clock.now_ms())
         created = connection.execute(
-            statement.on_conflict_do_nothing(index_elements=["intent_id"]).returning(schema.effect_intent.c.intent_id)
+            statements.insert_intent(connection.dialect.name), {**values, "created_at_ms": self._clock.now_ms()}
         ).scalar_one_or_none()
         if created is None:
             found = self._intent(connection, intent_id)
@@ -170,20 +179,21 @@ class EffectLedger:
     def _insert_attempt(self, connection: Connection, intent: dict[str, Any], *, number: int, request: bytes) -> None:
         attempt_id = deterministic_id("tallystick.effect-attempt", intent["intent_id"], number)
         connection.execute(
-            schema.effect_attempt.insert().values(
-                attempt_id=attempt_id,
-                intent_id=intent["intent_id"],
-                attempt_number=number,
-                provider=intent["provider"],
-                reference=intent["reference"],
-                amount_minor=intent["amount_minor"],
-                currency=intent["currency"],
-                provider_key=self._provider_key(connection, attempt_id),
-                request=request,
-                request_hash=body_hash(request),
-                state=State.CREATED.value,
-                created_at_ms=self._clock.now_ms(),
-            )
+            statements.INSERT_ATTEMPT,
+            {
+                "attempt_id": attempt_id,
+                "intent_id": intent["intent_id"],
+                "attempt_number": number,
+                "provider": intent["provider"],
+                "reference": intent["reference"],
+                "amount_minor": intent["amount_minor"],
+                "currency": intent["currency"],
+                "provider_key": self._provider_key(connection, attempt_id),
+                "request": request,
+                "request_hash": body_hash(request),
+                "state": State.CREATED.value,
+                "created_at_ms": self._clock.now_ms(),
+            },
         )
 
     def _provider_key(self, connection: Connection, attempt_id: str) -> str:
@@ -210,14 +220,14 @@ class EffectLedger:
         whose lease ran out after SENT become UNKNOWN here.
         """
         now_ms = self._clock.now_ms()
-        if not self._is_due(provider, now_ms, _claimable(now_ms)):
+        if not self._is_due(provider, now_ms, statements.claimable(now_ms)):
             return ()
         with self._engine.begin() as connection:
             token = next_epoch(connection, _TOKEN_COUNTER)
             self._expire(connection, provider, now_ms)
             due = (
                 select(_a.attempt_id)
-                .where(_a.provider == provider, _claimable(now_ms))
+                .where(_a.provider == provider, statements.claimable(now_ms))
                 .order_by(_a.created_at_ms, _a.attempt_id)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
@@ -226,7 +236,7 @@ class EffectLedger:
                 update(schema.effect_attempt)
                 .where(_a.attempt_id.in_(due.scalar_subquery()))
                 .values(
-                    state=_next_state(Event.CLAIM),
+                    state=statements.next_state(Event.CLAIM),
                     fencing_token=token,
                     lease_owner=owner,
                     lease_until_ms=now_ms + lease_ms,
@@ -249,11 +259,11 @@ class EffectLedger:
                 .where(
                     _a.attempt_id.in_([attempt.attempt_id for attempt in attempts]),
                     _a.fencing_token == attempts[0].fencing_token,
-                    _a.state.in_(_names(sources(Event.SEND))),
+                    _a.state.in_(statements.names(sources(Event.SEND))),
                     or_(_a.resend_until_ms.is_(None), _a.resend_until_ms > now_ms),
                 )
                 .values(
-                    state=_next_state(Event.SEND),
+                    state=statements.next_state(Event.SEND),
                     times_sent=_a.times_sent + 1,
                     first_sent_at_ms=func.coalesce(_a.first_sent_at_ms, now_ms),
                     last_sent_at_ms=now_ms,
@@ -272,7 +282,7 @@ class EffectLedger:
     ) -> tuple[Attempt, ...]:
         """Lease unknown attempts that may not be sent again and were last sent at least ``quiet_ms`` ago."""
         now_ms = self._clock.now_ms()
-        resolvable = _resolvable(now_ms, quiet_ms)
+        resolvable = statements.resolvable(now_ms, quiet_ms)
         if not self._is_due(provider, now_ms, resolvable):
             return ()
         with self._engine.begin() as connection:
@@ -289,7 +299,7 @@ class EffectLedger:
                 update(schema.effect_attempt)
                 .where(_a.attempt_id.in_(due.scalar_subquery()))
                 .values(
-                    state=_next_state(Event.RESOLVE),
+                    state=statements.next_state(Event.RESOLVE),
                     fencing_token=token,
                     lease_owner=owner,
                     lease_until_ms=now_ms + lease_ms,
@@ -338,52 +348,38 @@ class EffectLedger:
     def _record_one(
         self, connection: Connection, attempt: Attempt, outcome: Outcome, *, now_ms: int, retry_ms: int
     ) -> Attempt | None:
-        event = EVENT_OF[outcome.kind]
-        target = transition(attempt.state, event)
-        values: dict[str, Any] = {
-            "state": target.value,
-            "lease_owner": None,
-            "lease_until_ms": 0,
-            "outcome_code": outcome.code,
-            "response_status": outcome.status,
-            "response": outcome.response or None,
-        }
-        if target is State.UNKNOWN:
-            pause_ms = outcome.retry_after_ms
-            if pause_ms is None:
-                pause_ms = retry_ms * 2 ** min(max(attempt.times_sent - 1, 0), 6)
-            values["not_before_ms"] = now_ms + pause_ms
-            if outcome.replayed_failure:
-                values["resend_until_ms"] = now_ms  # sending again says nothing new: only a look-up can
-        else:
-            values["provider_object_id"] = outcome.provider_object_id
-        if target in TERMINAL_STATES:
-            values["settled_at_ms"] = now_ms
-        if target is State.SUCCEEDED:
+        target = transition(attempt.state, EVENT_OF[outcome.kind])
+        succeeded = target is State.SUCCEEDED
+        if succeeded:
             _check_success(attempt, outcome)
-            values["captured_minor"] = outcome.amount_minor
-            values["fee_minor"] = outcome.fee_minor
         row = (
             connection.execute(
-                update(schema.effect_attempt)
-                .where(
-                    _a.attempt_id == attempt.attempt_id,
-                    _a.fencing_token == attempt.fencing_token,
-                    _a.state == attempt.state.value,
-                )
-                .values(**values)
-                .returning(schema.effect_attempt)
+                statements.RECORD,
+                {
+                    "b_attempt_id": attempt.attempt_id,
+                    "b_fencing_token": attempt.fencing_token,
+                    "b_state": attempt.state.value,
+                    "b_target": target.value,
+                    "b_outcome_code": outcome.code,
+                    "b_response_status": outcome.status,
+                    "b_response": outcome.response or None,
+                    "b_not_before_ms": _not_before_ms(attempt, outcome, now_ms=now_ms, retry_ms=retry_ms),
+                    # a replayed failure: sending again says nothing new, only a look-up can
+                    "b_resend_until_ms": now_ms if outcome.replayed_failure else None,
+                    "b_provider_object_id": None if target is State.UNKNOWN else outcome.provider_object_id,
+                    "b_captured_minor": outcome.amount_minor if succeeded else None,
+                    "b_fee_minor": outcome.fee_minor if succeeded else None,
+                    "b_settled_at_ms": now_ms if target in TERMINAL_STATES else None,
+                },
             )
             .mappings()
             .one_or_none()
         )
         if row is None:
             return None
-        if target is State.SUCCEEDED:
+        if succeeded:
             connection.execute(
-                update(schema.effect_intent)
-                .where(schema.effect_intent.c.intent_id == attempt.intent_id)
-                .values(captured_minor=schema.effect_intent.c.captured_minor + outcome.amount_minor)
+                statements.CAPTURE, {"b_intent_id": attempt.intent_id, "b_captured_minor": outcome.amount_minor}
             )
         return _attempt(row)
 
@@ -418,7 +414,7 @@ class EffectLedger:
         """Attempts in the given states (all of them if None), oldest first."""
         query = select(schema.effect_attempt).order_by(_a.created_at_ms, _a.attempt_id)
         if states is not None:
-            query = query.where(_a.state.in_(_names(states)))
+            query = query.where(_a.state.in_(statements.names(states)))
         if intent_id is not None:
             query = query.where(_a.intent_id == intent_id)
         with reading(self._engine) as connection:
@@ -447,7 +443,7 @@ class EffectLedger:
                 connection.execute(
                     select(func.count())
                     .select_from(schema.effect_attempt)
-                    .where(_a.provider == provider, _a.state.in_(_names(working)))
+                    .where(_a.provider == provider, _a.state.in_(statements.names(working)))
                 ).scalar_one()
             )
 
@@ -455,7 +451,7 @@ class EffectLedger:
 
     def _is_due(self, provider: str, now_ms: int, wanted: ColumnElement[bool]) -> bool:
         """A look without a write lock, so that an idle dispatcher disturbs nobody."""
-        expired = and_(_a.state.in_(_names(sources(Event.EXPIRE))), _a.lease_until_ms <= now_ms)
+        expired = and_(_a.state.in_(statements.names(sources(Event.EXPIRE))), _a.lease_until_ms <= now_ms)
         query = select(_a.attempt_id).where(_a.provider == provider, or_(wanted, expired)).limit(1)
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one_or_none() is not None
@@ -465,39 +461,18 @@ class EffectLedger:
             update(schema.effect_attempt)
             .where(
                 _a.provider == provider,
-                _a.state.in_(_names(sources(Event.EXPIRE))),
+                _a.state.in_(statements.names(sources(Event.EXPIRE))),
                 _a.lease_until_ms <= now_ms,
             )
-            .values(state=_next_state(Event.EXPIRE), lease_owner=None, lease_until_ms=0, not_before_ms=now_ms)
+            .values(state=statements.next_state(Event.EXPIRE), lease_owner=None, lease_until_ms=0, not_before_ms=now_ms)
         )
 
 
-def _claimable(now_ms: int) -> ColumnElement[bool]:
-    return and_(
-        _a.state.in_(_names(sources(Event.CLAIM))),
-        _a.lease_until_ms <= now_ms,
-        _a.not_before_ms <= now_ms,
-        or_(_a.resend_until_ms.is_(None), _a.resend_until_ms > now_ms),
-    )
-
-
-def _resolvable(now_ms: int, quiet_ms: int) -> ColumnElement[bool]:
-    return and_(
-        _a.state == State.UNKNOWN.value,
-        _a.lease_until_ms <= now_ms,
-        _a.not_before_ms <= now_ms,
-        _a.resend_until_ms <= now_ms,
-        _a.last_sent_at_ms + quiet_ms <= now_ms,
-    )
-
-
-def _next_state(event: Event) -> ColumnElement[str]:
-    """The transition table's column for ``event``, as a CASE over the present state."""
-    return case({source.value: target.value for source, target in sources(event).items()}, value=_a.state)
-
-
-def _names(states: Iterable[State]) -> list[str]:
-    return sorted(state.value for state in states)
+def _not_before_ms(attempt: Attempt, outcome: Outcome, *, now_ms: int, retry_ms: int) -> int:
+    """When an unknown attempt is due again; the provider's own pause goes before ours."""
+    if outcome.retry_after_ms is not None:
+        return now_ms + outcome.retry_after_ms
+    return now_ms + (retry_ms << min(max(attempt.times_sent - 1, 0), 6))
 
 
 def _check_success(attempt: Attempt, outcome: Outcome) -> None:

@@ -289,10 +289,10 @@ class _BillingRun:
         """Wait until ``count()`` reaches ``target``; an error if a child ends or nothing moves for ``STALLED_S``."""
         last, moved_at = None, time.monotonic()
         while True:
-            now = count()
-            advance(now)
             for kill_point in self.kills.new():
                 self.screen.fault(f"kill -9: {WHO_DIED[kill_point]}")
+            now = count()
+            advance(now)
             if now >= target:
                 return
             for child in children:

@@ -7,6 +7,7 @@ The application that runs on a stack is the same in all three; only ``bootstrap`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -49,8 +50,10 @@ def apache(folder: Path, *, cache: Path | None = None) -> Iterator[Stack]:
     """Apache Kafka and PostgreSQL, both started here and stopped at the end."""
     from tallystick.servers import ApacheKafka, PostgreSQL
 
+    # PostgreSQL refuses to run as root and then runs as another user, who may not enter every folder of root's.
+    rows = None if os.geteuid() == 0 else folder / "postgresql"
     with ExitStack() as exits:
-        postgres = exits.enter_context(PostgreSQL(data=folder / "postgresql"))
+        postgres = exits.enter_context(PostgreSQL(data=rows))
         kafka = exits.enter_context(ApacheKafka(cache=cache, data=folder / "kafka"))
         yield Stack(
             broker_name="Apache Kafka",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select
+from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select
 
 from tallystick.billing.events import PAYMENT_OUTCOMES, PaymentOutcome
 from tallystick.billing.invoices import CHARGE_PURPOSE, Invoice
@@ -31,6 +31,14 @@ PROVIDER: Final = "stripe"
 """Name of the provider in the effect ledger: the one that ``StripeLike`` has by default."""
 
 MAX_ATTEMPTS: Final = 3
+
+# Built once: to build a statement costs more than SQLite takes to run it, and these run for every charge.
+_CAPTURE: Final = insert(payment_capture)
+_OWED: Final = (
+    select(invoice.c.id.label("invoice_id"), invoice.c.account, invoice.c.issued_on)
+    .join(payment_intent, payment_intent.c.invoice_id == invoice.c.id)
+    .where(payment_intent.c.id == bindparam("intent_id"))
+)
 
 
 class ChargeOrders:
@@ -127,12 +135,7 @@ def _request(intent_id: str, amount_minor: int, currency: str, account: str) -> 
 
 
 def _owed(connection: Connection, intent_id: str) -> Row[str, str, str]:
-    query = (
-        select(invoice.c.id.label("invoice_id"), invoice.c.account, invoice.c.issued_on)
-        .join(payment_intent, payment_intent.c.invoice_id == invoice.c.id)
-        .where(payment_intent.c.id == intent_id)
-    )
-    found = connection.execute(query).one_or_none()
+    found = connection.execute(_OWED, {"intent_id": intent_id}).one_or_none()
     if found is None:
         raise FatalError(f"an outcome for intent {intent_id}, which billing never ordered")
     return found
@@ -142,16 +145,15 @@ def _book_capture(connection: Connection, attempt: Attempt, owed: Row[str, str, 
     if attempt.captured_minor is None or attempt.provider_object_id is None:
         raise FatalError(f"attempt {attempt.attempt_id} succeeded without an amount or an object of the provider")
     amount = Money(attempt.captured_minor, attempt.currency)
-    connection.execute(
-        insert(payment_capture).values(
-            intent_id=attempt.intent_id,
-            attempt_id=attempt.attempt_id,
-            provider=attempt.provider,
-            provider_object_id=attempt.provider_object_id,
-            amount_minor=amount.minor,
-            currency=amount.currency,
-        )
-    )
+    capture = {
+        "intent_id": attempt.intent_id,
+        "attempt_id": attempt.attempt_id,
+        "provider": attempt.provider,
+        "provider_object_id": attempt.provider_object_id,
+        "amount_minor": amount.minor,
+        "currency": amount.currency,
+    }
+    connection.execute(_CAPTURE, capture)
     post(
         connection,
         transfer(

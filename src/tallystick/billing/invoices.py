@@ -62,6 +62,10 @@ class Invoice:
     kind: str
     ordinal: int
     lines: tuple[Line, ...]
+    total_minor: int
+    """No discounts and no taxes yet: the sum of the lines."""
+    intent_id: EventId
+    """The id of the first charge for this invoice."""
 
     @property
     def issued_on(self) -> date:
@@ -70,18 +74,8 @@ class Invoice:
         return date(year, month, calendar.monthrange(year, month)[1])
 
     @property
-    def total_minor(self) -> int:
-        """No discounts and no taxes yet: the sum of the lines."""
-        return sum(line.amount_minor for line in self.lines)
-
-    @property
     def item_count(self) -> int:
         return sum(len(line.items) for line in self.lines)
-
-    @property
-    def intent_id(self) -> EventId:
-        """The id of the first charge for this invoice."""
-        return deterministic_id("payment_intent", self.id, CHARGE_PURPOSE, 0)
 
 
 def invoice_id(*, account: str, currency: str, period: str, kind: str, ordinal: int) -> EventId:
@@ -102,8 +96,19 @@ def draw_up(
     for (period, currency), members in sorted(groups.items()):
         ordinal = next_ordinal(period, currency)
         identity = invoice_id(account=account, currency=currency, period=period, kind=kind, ordinal=ordinal)
+        lines = _lines(identity, members)
         invoices.append(
-            Invoice(identity, account, currency, period, kind, ordinal, lines=_lines(identity, members)),
+            Invoice(
+                id=identity,
+                account=account,
+                currency=currency,
+                period=period,
+                kind=kind,
+                ordinal=ordinal,
+                lines=lines,
+                total_minor=sum(line.amount_minor for line in lines),
+                intent_id=deterministic_id("payment_intent", identity, CHARGE_PURPOSE, 0),
+            )
         )
     return tuple(invoices)
 

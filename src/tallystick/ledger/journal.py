@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -25,6 +25,15 @@ from tallystick.ledger.money import Money
 from tallystick.ledger.tables import journal_entry, journal_tx
 
 MAX_ENTRIES: Final = 1_000
+
+# Built once: to build a statement costs more than SQLite takes to run it.
+_POST: Final = {
+    "sqlite": sqlite.insert(journal_tx).on_conflict_do_nothing(index_elements=["id"]).returning(journal_tx.c.id),
+    "postgresql": (
+        postgresql.insert(journal_tx).on_conflict_do_nothing(index_elements=["id"]).returning(journal_tx.c.id)
+    ),
+}
+_STORED: Final = select(journal_tx.c.body_hash).where(journal_tx.c.id == bindparam("tx_id"))
 
 
 class JournalError(TallystickError):
@@ -109,10 +118,8 @@ def post(connection: Connection, tx: JournalTx) -> bool:
     """
     row = _row(tx)
     contents = row["body_hash"]
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     try:
-        statement = insert(journal_tx).values(row).on_conflict_do_nothing(index_elements=["id"])
-        added = connection.execute(statement.returning(journal_tx.c.id)).scalar_one_or_none()
+        added = connection.execute(_POST[connection.dialect.name], row).scalar_one_or_none()
     except IntegrityError:
         # SQLite's trigger refuses the conflict itself; the statement is undone, the transaction lives on.
         if connection.dialect.name != "sqlite" or _stored_hash(connection, tx) in {None, contents}:
@@ -152,7 +159,7 @@ def _row(tx: JournalTx) -> dict[str, str]:
 
 
 def _stored_hash(connection: Connection, tx: JournalTx) -> str | None:
-    return connection.execute(select(journal_tx.c.body_hash).where(journal_tx.c.id == tx.id)).scalar_one_or_none()
+    return connection.execute(_STORED, {"tx_id": tx.id}).scalar_one_or_none()
 
 
 def balances(connection: Connection) -> dict[tuple[str, str], int]:

@@ -11,6 +11,8 @@ from typing import Any, Final, Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from tallystick.verify.oracle.read import ask_committed
+
 _TIMEOUT_S: Final = 20.0
 _PENDING_TIMEOUT_S: Final = 1.0
 
@@ -42,11 +44,11 @@ class GroupWatch:
 
     def next_offsets(self, *, timeout_s: float = _TIMEOUT_S) -> dict[tuple[str, int], int]:
         """Committed offsets. Waits for pending ones; ``KafkaException`` past ``timeout_s``."""
-        return _committed(self._stable, self._sources, timeout_s)
+        return ask_committed(self._stable, self._sources, timeout_s=timeout_s)
 
     def consumed_offsets(self) -> dict[tuple[str, int], int]:
         """Committed offsets; pending ones are neither waited for nor counted."""
-        return _committed(self._raw, self._sources, _TIMEOUT_S)
+        return ask_committed(self._raw, self._sources, timeout_s=_TIMEOUT_S)
 
     def remaining(self) -> int:
         """Input records that are not consumed yet; the source has no control records, so offsets are counts."""
@@ -59,9 +61,9 @@ class GroupWatch:
 
     def offsets_pending(self) -> bool:
         """Whether a transaction holds offsets of the group: stable ones do not come, others do (rule 3)."""
-        _committed(self._raw, self._sources, _TIMEOUT_S)
+        ask_committed(self._raw, self._sources, timeout_s=_TIMEOUT_S)
         try:
-            _committed(self._stable, self._sources, _PENDING_TIMEOUT_S)
+            ask_committed(self._stable, self._sources, timeout_s=_PENDING_TIMEOUT_S)
         except KafkaException:
             return True
         return False
@@ -74,15 +76,6 @@ class GroupWatch:
                 raise KafkaException(metadata.error)
             found.extend(TopicPartition(topic, partition) for partition in sorted(metadata.partitions))
         return found
-
-
-def _committed(consumer: Consumer, partitions: list[TopicPartition], timeout_s: float) -> dict[tuple[str, int], int]:
-    asked = [TopicPartition(item.topic, item.partition) for item in partitions]
-    found = consumer.committed(asked, timeout=timeout_s)
-    for item in found:
-        if item.error is not None:
-            raise KafkaException(item.error)
-    return {(item.topic, item.partition): item.offset for item in found if item.offset >= 0}
 
 
 def _end(consumer: Consumer, item: TopicPartition) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -22,7 +22,23 @@ Identify = Callable[[Message], str]
 RECORDS_MAX: Final = 5_000_000
 """More records than this in one topic are refused: the oracle holds them in memory."""
 _POLL_S: Final = 0.5
+_RETRY_S: Final = 0.1
 _BATCH_RECORDS: Final = 1_000
+_PASSING: Final = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._TRANSPORT,  # noqa: SLF001 - the client's public name for it, as are the next
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+    }
+)
+"""Errors that pass while a broker starts or moves; the client's own flag is not set for them everywhere."""
 _PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - the client's public name for it
 
 
@@ -79,13 +95,32 @@ def committed_offsets(
         wanted = [
             TopicPartition(topic, partition) for topic in topics for partition in _partitions(consumer, topic, deadline)
         ]
-        found = consumer.committed(wanted, timeout=max(0.1, deadline - time.monotonic()))
-        for item in found:
-            if item.error is not None:
-                raise KafkaException(item.error)
-        return {(item.topic, item.partition): item.offset for item in found if item.offset >= 0}
+        return ask_committed(consumer, wanted, timeout_s=deadline - time.monotonic())
     finally:
         consumer.close()
+
+
+def ask_committed(
+    consumer: Consumer, partitions: Sequence[TopicPartition], *, timeout_s: float
+) -> dict[tuple[str, int], int]:
+    """The committed offsets of the consumer's group; a partition without one is absent.
+
+    A coordinator that moves or loads is asked again, up to ``timeout_s``; then its error is raised.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        remaining_s = max(0.1, deadline - time.monotonic())
+        asked = [TopicPartition(item.topic, item.partition) for item in partitions]
+        try:
+            found = consumer.committed(asked, timeout=remaining_s)
+            errors = [item.error for item in found if item.error is not None]
+        except KafkaException as exception:
+            errors = [exception.args[0]]
+        if not errors:
+            return {(item.topic, item.partition): item.offset for item in found if item.offset >= 0}
+        if errors[0].code() not in _PASSING or time.monotonic() + _RETRY_S > deadline:
+            raise KafkaException(errors[0])
+        time.sleep(_RETRY_S)
 
 
 def end_offsets(
@@ -133,7 +168,7 @@ def _drain(
             error = message.error()
             if error is None and offset < ends[partition]:
                 seen.append(_seen(message, identify))
-            elif error is not None and error.code() != _PARTITION_EOF and not error.retriable():
+            elif error is not None and error.code() != _PARTITION_EOF and error.code() not in _PASSING:
                 raise KafkaException(error)
             past = offset + 1 if error is None else offset
             if (error is None or error.code() == _PARTITION_EOF) and past >= ends[partition]:

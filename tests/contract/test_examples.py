@@ -1,0 +1,88 @@
+"""The examples of the README run as they stand, and the README shows them as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+
+from tallystick.billing.transport import read_topics
+from tallystick.broker import EmbeddedBroker
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PURCHASES: list[dict[str, Any]] = [
+    {"customer": str(n % 7), "price_minor": 100 + n, "quantity": 1 + n % 3} for n in range(50)
+]
+
+
+def _produce(bootstrap: str) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    for purchase in PURCHASES:
+        producer.produce("purchases", json.dumps(purchase).encode(), key=purchase["customer"])
+    assert producer.flush(30) == 0
+
+
+def _run_until(command: list[str], *, bootstrap: str, topic: str, folder: Path) -> list[dict[str, Any]]:
+    """Start the program, wait until ``topic`` holds as many records as there are purchases, end it with SIGTERM."""
+    environment = os.environ | {"KAFKA": bootstrap}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=EXAMPLES, env=environment, stdout=log, stderr=log)
+    try:
+        records: list[dict[str, Any]] = []
+        while len(records) < len(PURCHASES):
+            assert process.poll() is None, (folder / "log").read_text()
+            found = read_topics(bootstrap, [topic])[topic]
+            records = [json.loads(record.value or b"") for record in found]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, (folder / "log").read_text()
+    return records
+
+
+def test_the_application_of_the_readme_charges_each_purchase_once(tmp_path: Path) -> None:
+    with EmbeddedBroker(num_partitions=2) as broker:
+        _produce(broker.bootstrap)
+        command = [sys.executable, "-m", "tallystick.cli.main", "run", "shop:app", "--workers", "2"]
+        command += ["--bootstrap", broker.bootstrap, "--run-dir", str(tmp_path)]
+        subprocess.run([sys.executable, "-c", CREATE, broker.bootstrap, "charges"], check=True)
+        charges = _run_until(command, bootstrap=broker.bootstrap, topic="charges", folder=tmp_path)
+    due = sorted((one["customer"], one["price_minor"] * one["quantity"]) for one in PURCHASES)
+    assert sorted((one["customer"], one["amount_minor"]) for one in charges) == due
+
+
+def test_the_loop_alone_copies_each_record_once(tmp_path: Path) -> None:
+    with EmbeddedBroker(num_partitions=2) as broker:
+        _produce(broker.bootstrap)
+        subprocess.run([sys.executable, "-c", CREATE, broker.bootstrap, "copied"], check=True)
+        command = [sys.executable, "existing_loop.py"]
+        copied = _run_until(command, bootstrap=broker.bootstrap, topic="copied", folder=tmp_path)
+    assert sorted(copied, key=str) == sorted(PURCHASES, key=str)
+
+
+def test_the_inbox_alone_lets_an_event_through_once(tmp_path: Path) -> None:
+    for _run in range(2):
+        command = [sys.executable, str(EXAMPLES / "existing_inbox.py")]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert ended.stdout == "(1, 2933)\n"
+
+
+def test_the_readme_shows_the_examples_as_they_are() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for path in (EXAMPLES / name for name in ("shop.py", "existing_loop.py", "existing_inbox.py")):
+        assert f"```python\n{path.read_text()}```" in readme, f"README.md does not show {path.name}"
+
+
+CREATE = """
+import sys
+from confluent_kafka.admin import AdminClient, NewTopic
+admin = AdminClient({"bootstrap.servers": sys.argv[1]})
+for future in admin.create_topics([NewTopic(sys.argv[2], 2, 1)]).values():
+    future.result(30)
+"""

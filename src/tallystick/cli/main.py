@@ -8,14 +8,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or a setting that contradicts the gu
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from typing import Annotated, Final
 
 import typer
 
 from tallystick import __version__
+from tallystick.cli.broker import broker
+from tallystick.cli.demo_billing import billing
+from tallystick.cli.demo_guarantees import guarantees
+from tallystick.cli.run import run
+from tallystick.cli.sandbox import sandbox
 from tallystick.errors import ConfigurationError, TallystickError
 
 EXTRA_OF_MODULE: Final = {
@@ -55,15 +58,11 @@ Build with it:
 app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
 demo: Final = typer.Typer(name="demo", help="See it work: each demo starts what it needs.", no_args_is_help=True)
 
-for _parent, _module, _function in (
-    (app, "broker", "broker"),
-    (app, "run", "run"),
-    (app, "sandbox", "sandbox"),
-    (demo, "demo_guarantees", "guarantees"),
-    (demo, "demo_billing", "billing"),
-):
-    if importlib.util.find_spec(f"tallystick.cli.{_module}") is not None:
-        _parent.command()(getattr(importlib.import_module(f"tallystick.cli.{_module}"), _function))
+app.command()(broker)
+app.command()(run)
+app.command()(sandbox)
+demo.command()(guarantees)
+demo.command()(billing)
 app.add_typer(demo)
 
 

@@ -1,0 +1,193 @@
+"""The server over a raw socket: order of answers, unsupported versions, malformed requests, limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.broker.in_process import opened
+
+from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.server import Server
+from tallystick.wire import schema
+from tallystick.wire.errors import ErrorCode
+from tallystick.wire.frames import read_response, write_request
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def send(self, raw: bytes) -> None:
+        self._writer.write(raw)
+
+    async def receive(self) -> bytes | None:
+        """One frame without its length; None when the server closed the connection."""
+        try:
+            prefix = await asyncio.wait_for(self._reader.readexactly(4), 20)
+            return await self._reader.readexactly(int.from_bytes(prefix, "big"))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    async def close(self) -> None:
+        self._writer.close()
+
+
+Connect = Callable[[], Coroutine[Any, Any, Client]]
+
+
+@asynccontextmanager
+async def serving(
+    data: Path, *, fsync: FsyncPolicy = FsyncPolicy.NEVER, **limits: int
+) -> AsyncIterator[tuple[Server, Connect]]:
+    with opened(data, fsync=fsync) as node:
+        server = Server(node, **limits)
+        port = await server.listen("127.0.0.1", 0)
+        work = asyncio.create_task(server.run())
+        clients: list[Client] = []
+
+        async def connect() -> Client:
+            client = Client(*await asyncio.open_connection("127.0.0.1", port))
+            clients.append(client)
+            return client
+
+        try:
+            yield server, connect
+        finally:
+            for client in clients:
+                await client.close()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await server.close()
+
+
+def versions_request(correlation_id: int, version: int = 3) -> bytes:
+    fields = {"client_software_name": "t", "client_software_version": "1"}
+    return write_request(correlation_id, "t", schema.request("api_versions", version).ApiVersionsRequest(**fields))
+
+
+def metadata_request(correlation_id: int, topic: str) -> bytes:
+    build = schema.request("metadata", 1)
+    return write_request(correlation_id, "t", build.MetadataRequest(topics=(build.MetadataRequestTopic(name=topic),)))
+
+
+async def is_alive(connect: Connect) -> bool:
+    client = await connect()
+    client.send(versions_request(1))
+    frame = await client.receive()
+    return frame is not None and read_response(frame, 18, 3)[1].error_code == ErrorCode.none
+
+
+def test_pipelined_requests_are_answered_in_their_order(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path) as (_, connect):
+            client = await connect()
+            client.send(b"".join(versions_request(n) for n in range(50)))
+            for expected in range(50):
+                frame = await client.receive()
+                assert frame is not None
+                assert read_response(frame, 18, 3)[0] == expected
+
+    asyncio.run(run())
+
+
+def test_answers_that_wait_for_the_disk_keep_their_order(tmp_path: Path) -> None:
+    """Making a topic waits for the disk; asking for versions behind it would not have to."""
+
+    async def run() -> None:
+        async with serving(tmp_path, fsync=FsyncPolicy.COMMIT) as (_, connect):
+            client = await connect()
+            client.send(b"".join(metadata_request(n, f"t{n}") + versions_request(n + 100) for n in range(20)))
+            for number in range(20):
+                made, versions = await client.receive(), await client.receive()
+                assert made is not None
+                assert versions is not None
+                correlation_id, response = read_response(made, 3, 1)
+                assert (correlation_id, response.topics[0].error_code) == (number, ErrorCode.none)
+                assert read_response(versions, 18, 3)[0] == number + 100
+
+    asyncio.run(run())
+
+
+def test_a_newer_api_versions_is_answered_in_version_0(tmp_path: Path) -> None:
+    """KIP-511, and the connection goes on."""
+
+    async def run() -> None:
+        async with serving(tmp_path) as (_, connect):
+            client = await connect()
+            client.send(
+                write_request(5, "t", schema.request("api_versions", 0).ApiVersionsRequest()).replace(
+                    b"\x00\x12\x00\x00", b"\x00\x12\x00\x63", 1
+                )
+            )
+            frame = await client.receive()
+            assert frame is not None
+            correlation_id, response = read_response(frame, 18, 0)
+            assert (correlation_id, response.error_code) == (5, ErrorCode.unsupported_version)
+            assert [(row.api_key, row.min_version, row.max_version) for row in response.api_keys] == [(18, 0, 4)]
+            client.send(versions_request(6))
+            assert await client.receive() is not None
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x7f\xff\xff\xff",
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x03abc",
+        b"\x00\x00\x00\x0a\x00\x03\x00\x0c\x00\x00\x00\x01\xff\xff",
+        b"\x00\x00\x00\x0a\x00\x03\x00\x01\x00\x00\x00\x01\x7f\xff",
+        b"\x00\x00\x00\x0a\x27\x0f\x00\x01\x00\x00\x00\x01\xff\xff",
+        b"\x00\x00\x00\x0a\x00\x00\x00\x02\x00\x00\x00\x01\xff\xff",
+    ],
+    ids=["http", "too long", "negative", "too short", "no body", "client id too long", "unknown api", "produce v2"],
+)
+def test_what_cannot_be_answered_costs_its_connection_and_no_other(tmp_path: Path, raw: bytes) -> None:
+    async def run() -> None:
+        async with serving(tmp_path) as (_, connect):
+            other = await connect()
+            client = await connect()
+            client.send(raw)
+            assert await client.receive() is None
+            other.send(versions_request(1))
+            assert await other.receive() is not None
+            assert await is_alive(connect)
+
+    asyncio.run(run())
+
+
+def test_connections_over_the_limit_are_closed_and_room_is_given_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, max_connections=2) as (_, connect):
+            kept = [await connect(), await connect()]
+            for number, client in enumerate(kept):
+                client.send(versions_request(number))
+                assert await client.receive() is not None
+            refused = await connect()
+            refused.send(versions_request(9))
+            assert await refused.receive() is None
+            await kept[0].close()
+            async with asyncio.timeout(10):
+                while not await is_alive(connect):
+                    pass
+
+    asyncio.run(run())
+
+
+def test_a_frame_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path, max_frame_bytes=1_000) as (_, connect):
+            client = await connect()
+            client.send((1_001).to_bytes(4, "big"))
+            assert await client.receive() is None
+            assert await is_alive(connect)
+
+    asyncio.run(run())

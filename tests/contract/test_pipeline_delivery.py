@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import consumer, end_offset, eventually, make_topic, read_all
+from tests.support.clients import consumer, end_offset, eventually, make_topic, producer, read_all
 from tests.support.pipeline import RunningLoop, header, put, read_until, values
 
 from tallystick.errors import ConfigurationError, FencedError
@@ -73,8 +73,6 @@ def test_an_output_carries_an_id_derived_from_its_inputs(kafka: Cluster, names: 
     source, target = pair(kafka, names)
     given = deterministic_id("test", "given")
     put(kafka.bootstrap, source, [b"positioned"])
-    from tests.support.clients import producer
-
     client = producer(kafka.bootstrap)
     client.produce(source, b"given", headers=[(EVENT_ID_HEADER, given.encode())])
     client.flush()
@@ -147,12 +145,10 @@ def test_a_dead_letter_is_in_the_transaction_of_its_offset(kafka: Cluster, names
         read_until(kafka.bootstrap, letters, lambda found: len(found) == 1)
     assert committed_offsets(kafka, group, source, partitions=1) == [1]
     # The record and the marker of its transaction, and nothing else: it was written once.
-    assert end_offset(kafka.bootstrap, letters, _latest()) == 2
+    assert end_offset(kafka.bootstrap, letters, OffsetSpec.latest()) == 2
 
 
 def test_a_record_with_a_broken_event_id_is_a_dead_letter(kafka: Cluster, names: Names) -> None:
-    from tests.support.clients import producer
-
     source, target = pair(kafka, names)
     group = names("broken-id")
     client = producer(kafka.bootstrap)
@@ -263,19 +259,11 @@ def test_an_offset_past_the_end_stops_the_application_with_a_remedy(kafka: Clust
     assert read_all(kafka.bootstrap, target) == []
 
 
-@pytest.mark.parametrize("isolation", ["read_committed"])
-def test_the_loop_ends_at_once_when_it_is_told(kafka: Cluster, names: Names, isolation: str) -> None:
+def test_the_loop_ends_at_once_when_it_is_told(kafka: Cluster, names: Names) -> None:
     source, target = pair(kafka, names)
     with RunningLoop(kafka.bootstrap, names("end"), source, copy_to(target)) as running:
         eventually(lambda: running.loop.counters.assignments == 1)
     assert running.raised is None
-    assert isolation
-
-
-def _latest() -> Any:
-    from confluent_kafka.admin import OffsetSpec
-
-    return OffsetSpec.latest()
 
 
 def _commit(kafka: Cluster, group: str, topic: str, offset: int) -> None:

@@ -59,7 +59,9 @@ def values(messages: Iterable[Message]) -> list[bytes]:
 
 def header(message: Message, name: str) -> bytes:
     """A header's value; a failure if there is none."""
-    return dict(message.headers() or [])[name]
+    value = dict(message.headers() or [])[name]
+    assert isinstance(value, bytes)
+    return value
 
 
 class RunningLoop:

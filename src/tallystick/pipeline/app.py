@@ -118,7 +118,7 @@ class App:
         on_error: ErrorPolicy,
         emits: Sequence[Topic[Any] | str],
     ) -> None:
-        TransactionalId(application=self.name, group=f"{self.name}.{name}", slot="slot", lane=0)
+        TransactionalId(application=self.name, group=f"{self.name}.{name}", slot=name, lane=0)
         if name in self._steps:
             raise ConfigurationError(f"application {self.name!r} has two steps named {name!r}")
         if not sources:

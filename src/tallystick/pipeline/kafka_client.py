@@ -25,6 +25,7 @@ from tallystick.errors import AbortableError, ConfigurationError, FatalError, Fe
 from tallystick.ids import EVENT_ID_HEADER
 from tallystick.pipeline.batch import Message
 from tallystick.pipeline.error_classes import (
+    ALL_BROKERS_DOWN,
     AUTO_OFFSET_RESET,
     MAX_POLL_EXCEEDED,
     PARTITION_EOF,
@@ -250,8 +251,10 @@ class GroupConsumer:
         kind = classify(failure, Operation.CONSUME)
         if failure.fatal or kind is FencedError:
             self._raised = self._raised or kind(f"group {self._group}: {failure.name}: {failure.text}")
+        elif failure.code == ALL_BROKERS_DOWN:
+            log.info("consumer connection", group=self._group, text=failure.text)
         else:
-            log.info("consumer connection", group=self._group, error=failure.name, text=failure.text)
+            log.debug("consumer connection", group=self._group, error=failure.name, text=failure.text)
 
     # An exception that leaves a call-back reaches the poller as a SystemError without its cause: it is kept, and
     # raised by ``poll``.
@@ -484,20 +487,26 @@ class Producer:
 
 
 class Cluster:
-    """Questions to the cluster that belong to no group and no transaction. May be shared by threads."""
+    """Questions to the cluster that belong to no group and no transaction. May be shared by threads.
+
+    Each question is asked by a client of its own: they are rare, and an admin client that lived through a restart of
+    its broker answers nothing but time-outs at times (librdkafka 2.16).
+    """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        """``settings``: ``bootstrap.servers`` and what security needs; others are ignored by librdkafka's admin."""
-        quiet: dict[str, Any] = {**settings, "error_cb": lambda _error: None}
-        self._admin = AdminClient(quiet, logger=_logger("admin", lambda _facility, _text: None))
+        """``settings``: ``bootstrap.servers`` and what security needs."""
+        self._settings: dict[str, Any] = {**settings, "error_cb": lambda _error: None}
 
     def cluster_id(self) -> str:
-        return str(self._ask(self._admin.describe_cluster, "cluster").cluster_id)
+        admin = self._admin()
+        return str(_answer(admin.describe_cluster(request_timeout=_REQUEST_TIMEOUT_S), "cluster").cluster_id)
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
         """Id and partition count of each topic that exists."""
+        admin = self._admin()
+        wanted = confluent_kafka.TopicCollection(list(names))
         found = {}
-        for name, future in self._futures(names).items():
+        for name, future in admin.describe_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S).items():
             try:
                 described = future.result()
             except KafkaException as error:
@@ -519,8 +528,9 @@ class Cluster:
         """Create the topics, with the broker's default number of partitions for None; existing ones are left."""
         if not topics:
             return
+        admin = self._admin()
         wanted = [NewTopic(name, num_partitions=count or -1, replication_factor=-1) for name, count in topics.items()]
-        for name, future in self._admin.create_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S).items():
+        for name, future in admin.create_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S).items():
             try:
                 future.result()
             except KafkaException as error:
@@ -532,25 +542,29 @@ class Cluster:
         asked = [TopicPartition(topic, partition) for topic, partition in partitions]
         if not asked:
             return {}
+        admin = self._admin()
         request = [ConsumerGroupTopicPartitions(group, asked)]
-        answered = self._ask(lambda **kw: self._admin.list_consumer_group_offsets(request, **kw)[group], group)
-        return {(one.topic, one.partition): _stored(one) for one in answered.topic_partitions if one.error is None}
+        futures = admin.list_consumer_group_offsets(request, request_timeout=_REQUEST_TIMEOUT_S)
+        answered = _answer(futures[group], group).topic_partitions
+        return {(one.topic, one.partition): _stored(one) for one in answered if one.error is None}
 
     def instance_holders(self, group: str) -> dict[str, str]:
         """Static members of a group: ``group.instance.id`` to member id."""
-        described = self._ask(lambda **kw: self._admin.describe_consumer_groups([group], **kw)[group], group)
-        return {one.group_instance_id: one.member_id for one in described.members if one.group_instance_id}
+        admin = self._admin()
+        future = admin.describe_consumer_groups([group], request_timeout=_REQUEST_TIMEOUT_S)[group]
+        members = _answer(future, group).members
+        return {one.group_instance_id: one.member_id for one in members if one.group_instance_id}
 
-    def _futures(self, names: Iterable[str]) -> dict[str, Any]:
-        wanted = confluent_kafka.TopicCollection(list(names))
-        futures: dict[str, Any] = self._admin.describe_topics(wanted, request_timeout=_REQUEST_TIMEOUT_S)
-        return futures
+    def _admin(self) -> AdminClient:
+        """A client; the caller holds it until the answer is there."""
+        return AdminClient(self._settings, logger=_logger("admin", lambda _facility, _text: None))
 
-    def _ask(self, call: Callable[..., Any], subject: str) -> Any:
-        try:
-            return call(request_timeout=_REQUEST_TIMEOUT_S).result()
-        except KafkaException as error:
-            raise translate(error, Operation.LOOK_UP, subject) from error
+
+def _answer(future: Any, subject: str) -> Any:
+    try:
+        return future.result()
+    except KafkaException as error:
+        raise translate(error, Operation.LOOK_UP, subject) from error
 
 
 def _positions(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:

@@ -27,6 +27,7 @@ _CONSUMER_DEFAULTS: Final[Settings] = {
     "session.timeout.ms": SESSION_TIMEOUT_MS,
     "partition.assignment.strategy": "range",  # co-partitioned sources of a step go to one member
     "fetch.wait.max.ms": 100,
+    "reconnect.backoff.max.ms": 1000,
     "log.connection.close": False,
 }
 
@@ -34,6 +35,7 @@ _PRODUCER_DEFAULTS: Final[Settings] = {
     "enable.idempotence": True,
     "acks": "all",
     "linger.ms": 5,
+    "reconnect.backoff.max.ms": 1000,
     # The Java client's: records of one key meet in one partition whoever writes them.
     "partitioner": "murmur2_random",
     "compression.type": "none",

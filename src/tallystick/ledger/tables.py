@@ -87,7 +87,9 @@ _SQLITE: Final = (
            OR json_type(e.value, '$.account') IS NOT 'text' OR json_type(e.value, '$.party') IS NOT 'text'
            OR json_type(e.value, '$.currency') IS NOT 'text'
            -- typeof, not json_type: an integer beyond 64 bits is read as a float
-           OR typeof(json_extract(e.value, '$.amount_minor')) IS NOT 'integer';
+           OR typeof(json_extract(e.value, '$.amount_minor')) IS NOT 'integer'
+           -- checked here although the rows have a CHECK: under INSERT OR FAIL or OR IGNORE that comes too late
+           OR json_extract(e.value, '$.amount_minor') = 0;
       SELECT RAISE(ABORT, 'journal_tx.entries: an account does not exist') FROM json_each(NEW.entries) AS e
         WHERE NOT EXISTS (SELECT 1 FROM ledger_account WHERE code = json_extract(e.value, '$.account'));
       SELECT RAISE(ABORT, 'journal_tx does not sum to zero') WHERE EXISTS (

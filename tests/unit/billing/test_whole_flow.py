@@ -179,6 +179,16 @@ def test_late_usage_is_invoiced_by_the_next_close(world: World) -> None:
         assert run_checks(connection) == []
 
 
+def test_two_closes_of_one_account_in_one_batch_bill_its_items_once(world: World) -> None:
+    world.billing.ingest(LINES)
+    world.billing.run()
+    for ordinal in (0, 1):
+        world.billing.close_accounts(ACCOUNTS[:1], through="1998-06", ordinal=ordinal)
+    world.billing.run()
+    assert world.count("invoice") == 2  # January and August
+    assert world.billing.poisoned == []
+
+
 def test_a_month_that_is_not_closed_yet_stays_unbilled(world: World) -> None:
     world.billing.ingest(LINES)
     world.billing.run()
@@ -255,6 +265,9 @@ def test_a_charge_in_the_settlement_that_we_do_not_know_is_a_break(world: World)
     result = world.reconcile(settlement=[*world.provider.settlement(), stray])
     assert [(one.type, one.value_minor) for one in result.matching.breaks] == [(BreakType.MISSING_INTERNAL, 777)]
     assert result.certificate.status == "FAILED"
+    with reading(world.engine) as connection:
+        assert balances(connection)["provider_fees", "USD"] == 95  # none for a charge that is not ours
+        assert run_checks(connection) == []
 
 
 def test_a_cent_less_in_the_books_fails_the_certificate(world: World) -> None:

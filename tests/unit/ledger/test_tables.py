@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from datetime import date
@@ -67,6 +68,20 @@ def test_a_plain_connection_with_default_settings_is_refused_too(engine: Engine,
         assert name == "upserted"
     finally:
         plain.close()
+    assert dump(engine) == before
+
+
+@pytest.mark.parametrize("clause", ["IGNORE", "REPLACE", "FAIL", "ABORT"])
+@pytest.mark.parametrize("name", sorted(name for name, statement in BREAKERS.items() if "INSERT" in statement))
+def test_no_conflict_clause_of_sqlite_gets_past_the_triggers(engine: Engine, name: str, clause: str) -> None:
+    """The clause of the outer statement replaces that of every statement inside a trigger."""
+    before = dump(engine)
+    plain = sqlite3.connect(str(engine.url.database), isolation_level=None)
+    plain.execute("BEGIN")
+    with contextlib.suppress(sqlite3.DatabaseError):
+        plain.execute(BREAKERS[name].replace("\\:", ":").replace("INSERT", f"INSERT OR {clause}", 1))
+    plain.execute("COMMIT")  # what the refused statement left behind, as a careless caller would
+    plain.close()
     assert dump(engine) == before
 
 

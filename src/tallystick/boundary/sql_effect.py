@@ -6,8 +6,9 @@ know: Kafka; the cycle commits there afterwards, and a replay re-emits what is s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
 import structlog
@@ -156,6 +157,7 @@ class SqlEffect:
         counts.processed = len(fresh)
 
         outputs: list[tuple[Output, ...]] = []
+        met_again = _MetAgain()
         for index, record in enumerate(records):
             event_id = record.event_id
             if event_id in new:
@@ -166,7 +168,14 @@ class SqlEffect:
                 seen = _Seen(digests[first[event_id]], origin.topic, origin.partition, origin.offset, results[event_id])
             else:
                 seen = known[event_id]
-            outputs.append(self._again(connection, record, digests[index], seen, counts))
+            if digests[index] != seen.body_hash:
+                counts.conflicts += 1
+                self._keep_conflict(connection, record, digests[index], seen)
+                outputs.append(())
+            else:
+                outputs.append(met_again.add(record, seen))
+        self._count(connection, met_again)
+        counts.replayed, counts.duplicates = sum(met_again.replays.values()), sum(met_again.duplicates.values())
         return outputs, counts
 
     def _insert(self, connection: Connection, batch: Sequence[tuple[Record, str]]) -> frozenset[str]:
@@ -231,30 +240,27 @@ class SqlEffect:
                 rows,
             )
 
-    def _again(
-        self, connection: Connection, record: Record, digest: str, seen: _Seen, counts: EffectCounts
-    ) -> tuple[Output, ...]:
-        """A record whose id is known: count it; a replay gives what was stored, everything else gives nothing.
-
-        Met at another position it was sent twice. The first position's own transaction emits the outputs, or has
-        emitted them: its offset does not pass without them.
-        """
-        if digest != seen.body_hash:
-            counts.conflicts += 1
-            self._keep_conflict(connection, record, digest, seen)
-            return ()
-        table = schema.inbox.c
-        same_place = (record.topic, record.partition, record.offset) == (seen.topic, seen.partition, seen.offset)
-        if same_place:
-            counts.replayed += 1
-            change = {"replays": table.replays + 1}
-        else:
-            counts.duplicates += 1
-            change = {"duplicates": table.duplicates + 1}
-        connection.execute(
-            update(schema.inbox).where(table.scope == self._name, table.event_id == record.event_id).values(**change)
-        )
-        return seen.outputs if same_place else ()
+    def _count(self, connection: Connection, met_again: _MetAgain) -> None:
+        """Sorted by id for the reason that ``_insert`` has."""
+        rows = [
+            {
+                "b_event_id": event_id,
+                "b_replays": met_again.replays[event_id],
+                "b_duplicates": met_again.duplicates[event_id],
+            }
+            for event_id in sorted(met_again.replays.keys() | met_again.duplicates.keys())
+        ]
+        if rows:
+            table = schema.inbox.c
+            connection.execute(
+                update(schema.inbox)
+                .where(table.scope == self._name, table.event_id == bindparam("b_event_id"))
+                .values(
+                    replays=table.replays + bindparam("b_replays"),
+                    duplicates=table.duplicates + bindparam("b_duplicates"),
+                ),
+                rows,
+            )
 
     def _keep_conflict(self, connection: Connection, record: Record, digest: str, seen: _Seen) -> None:
         _log.error(
@@ -292,6 +298,26 @@ class _Seen:
     partition: int | None
     offset: int | None
     outputs: tuple[Output, ...]
+
+
+@dataclass(slots=True)
+class _MetAgain:
+    """How often known ids with the same body were met in this batch."""
+
+    replays: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: Record, seen: _Seen) -> tuple[Output, ...]:
+        """Count it. A replay gives what was stored; anything else gives nothing.
+
+        Met at another position, the event was sent twice. The first position's own transaction emits the outputs, or
+        has emitted them: its offset does not pass without them.
+        """
+        if (record.topic, record.partition, record.offset) == (seen.topic, seen.partition, seen.offset):
+            self.replays[record.event_id] += 1
+            return seen.outputs
+        self.duplicates[record.event_id] += 1
+        return ()
 
 
 def _digest(record: Record) -> str:

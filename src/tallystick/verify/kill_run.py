@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-import structlog
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tallystick.errors import ConfigurationError, TallystickError
@@ -33,8 +32,6 @@ from tallystick.verify.workloads import Shape, WorkloadSettings
 
 if TYPE_CHECKING:
     from tallystick.verify.sql_count import SqlSide
-
-log = structlog.get_logger(__name__)
 
 UNPLANNED_EXITS_MAX: Final = 5
 _LOOK_EVERY_S: Final = 0.1
@@ -126,10 +123,11 @@ class _Running:
         self.sql = _sql_side(settings)
         if self.sql is not None:
             self.sql.prepare(ticks)
-        positions = send_ticks(plan.bootstrap, settings.source, ticks)
         with GroupWatch(plan.bootstrap, settings.group, [settings.source], settings.sinks) as watch:
             try:
                 self._start_workers()
+                self._await_members(watch)
+                positions = send_ticks(plan.bootstrap, settings.source, ticks)
                 self._consume(watch, positions)
                 self._stop_workers()
             finally:
@@ -167,6 +165,17 @@ class _Running:
             worker.start(kill_at=f"{kill.point}:{kill.visit}")
         else:
             worker.start()
+
+    def _await_members(self, watch: GroupWatch) -> None:
+        """No input before every worker has its share: else the first one does the work, and kills of others miss."""
+        deadline = time.monotonic() + self.plan.timeout_s
+        while watch.members() < self.plan.workers:
+            for worker in self.workers:
+                if worker.exit_code is not None:
+                    raise WorkerFailed(f"{worker.slot} ended with {worker.exit_code} at once: {worker.log_tail()}")
+            if time.monotonic() > deadline:
+                raise RunUnfinished(f"only {watch.members()} of {self.plan.workers} workers joined the group in time")
+            time.sleep(_LOOK_EVERY_S)
 
     def _stop_workers(self) -> None:
         for worker in self.workers:
@@ -239,7 +248,6 @@ class _Running:
             ahead_rows=self._ahead_rows(watch, positions),
         )
         self.evidence.append(evidence)
-        log.debug("killed", kill=kill.name)
         if self.plan.on_kill is not None:
             self.plan.on_kill(evidence)
 

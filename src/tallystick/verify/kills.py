@@ -48,7 +48,7 @@ class Kill:
         return f"{self.target.value} with {self.at_remaining} left"
 
 
-def at_point(point: str, *, visit: int = 1, slot: int = 0) -> Kill:
+def at_point(point: str, visit: int = 1, *, slot: int = 0) -> Kill:
     """The worker of ``slot`` dies when it reaches ``point`` for the ``visit``-th time."""
     return Kill(target=Target.WORKER_AT_POINT, point=point, visit=visit, slot=slot)
 

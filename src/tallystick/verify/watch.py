@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tallystick.verify.oracle.read import ask_committed
 
@@ -28,6 +29,8 @@ class GroupWatch:
             "allow.auto.create.topics": False,
             "log_level": 2,  # a broker that is killed on purpose is no news
         }
+        self._group = group
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
         self._stable = Consumer({**settings, "isolation.level": "read_committed"})
         self._raw = Consumer({**settings, "isolation.level": "read_uncommitted"})
         self._sources = self._partitions(sources)
@@ -41,6 +44,14 @@ class GroupWatch:
     ) -> None:
         self._stable.close()
         self._raw.close()
+
+    def members(self) -> int:
+        """Members that have partitions in a stable generation; 0 while the group rebalances."""
+        future = self._admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)[self._group]
+        group = future.result(_TIMEOUT_S)
+        if group.state != ConsumerGroupState.STABLE:
+            return 0
+        return sum(bool(member.assignment.topic_partitions) for member in group.members if member.assignment)
 
     def next_offsets(self, *, timeout_s: float = _TIMEOUT_S) -> dict[tuple[str, int], int]:
         """Committed offsets. Waits for pending ones; ``KafkaException`` past ``timeout_s``."""

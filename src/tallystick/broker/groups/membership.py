@@ -218,8 +218,6 @@ class Membership:
         """Begin a rebalance, unless one is being prepared already; complete it if everybody is there."""
         if self.status is not S.PREPARING_REBALANCE:
             for member in self.members.values():
-                if self.status is S.COMPLETING_REBALANCE:
-                    member.assignment = b""
                 self._answer_sync(member, now_ms, error=ErrorCode.rebalance_in_progress)
             self._join_not_before_ms = now_ms
             if self.status is S.EMPTY:

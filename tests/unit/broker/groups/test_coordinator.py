@@ -129,8 +129,10 @@ def test_a_full_disk_is_told_to_the_leader_who_may_sync_again(office: Office) ->
 def test_a_stable_group_goes_on_after_a_crash_with_the_same_members_and_generation(office: Office) -> None:
     run(office.coordinator.join("g", join(fresh="one")))
     run(office.coordinator.sync("g", Sync(member_id="one", generation_id=1, assignments=(("one", b"1"),))))
+    office.clock.advance(by_ms=3_600_000)
     office.restart()
     groups = office.coordinator
+    groups.tick(office.clock.now_ms())
     assert groups.heartbeat("g", member_id="one", group_instance_id=None, generation_id=1) is ErrorCode.none
     assert run(groups.sync("g", Sync(member_id="one", generation_id=1))).assignment == b"1"
     snapshot = list(groups.snapshot())

@@ -296,6 +296,17 @@ def test_a_silent_static_member_keeps_its_place_in_a_rebalance_until_its_session
     assert silent not in meeting.machine.members
 
 
+def test_a_static_member_that_misses_a_rebalance_keeps_its_place_while_its_session_lasts(meeting: Meeting) -> None:
+    first, silent = meeting.stable("one", "two")
+    for member in meeting.machine.members.values():
+        member.rebalance_timeout_ms = 5_000
+    waiting = meeting.join(first, instance="one", rebalance_timeout_ms=5_000)
+    dynamic = meeting.join(rebalance_timeout_ms=5_000)
+    meeting.tick(after_ms=5_000)
+    assert meeting.joined(waiting).generation_id == meeting.joined(dynamic).generation_id == 3
+    assert silent in {member.member_id for member in meeting.joined(waiting).members}
+
+
 def test_a_static_member_may_be_removed_by_its_instance_id_alone(meeting: Meeting) -> None:
     meeting.stable("one")
     assert meeting.leave("", instance="one") is ErrorCode.none

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import shutil
 import signal
 import subprocess
@@ -95,11 +95,13 @@ class EmbeddedBroker:
     def _await_ready(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         deadline = time.monotonic() + START_TIMEOUT_S
         line = b""
-        while not line.endswith(b"\n"):
-            remaining = deadline - time.monotonic()
-            if process.stdout is None or remaining <= 0:
-                raise BrokerDidNotStart(f"the broker was not ready in {START_TIMEOUT_S} s: {self._log_tail()}")
-            if select.select([process.stdout], [], [], remaining)[0]:
+        with selectors.DefaultSelector() as selector:
+            if process.stdout is None:
+                raise BrokerDidNotStart("the broker has no standard output")
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if not selector.select(max(deadline - time.monotonic(), 0)):
+                    raise BrokerDidNotStart(f"the broker was not ready in {START_TIMEOUT_S} s: {self._log_tail()}")
                 part = os.read(process.stdout.fileno(), 65_536)
                 if not part:
                     process.wait()

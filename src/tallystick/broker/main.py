@@ -12,6 +12,7 @@ import gc
 import ipaddress
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -75,6 +76,7 @@ def run(options: BrokerOptions) -> int:
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    _allow_many_files()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(options))
@@ -88,6 +90,12 @@ def run(options: BrokerOptions) -> int:
         logger.exception("the broker stops: it can promise nothing any more")
         return 1
     return 0
+
+
+def _allow_many_files() -> None:
+    """A segment is an open file: take as many as the system lets a process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import timedelta
 from typing import Any, Final
 
@@ -10,11 +11,16 @@ from tallystick.broker.topic_configs import EFFECTIVE
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
 
-_TOPIC: Final = 2
-_BROKER: Final = 4
 _SOURCE_STATIC_BROKER_CONFIG: Final = 4
 _SOURCE_DEFAULT_CONFIG: Final = 5
 _TYPE_STRING: Final = 2
+
+
+class Resource(enum.IntEnum):
+    """The kinds of things that have settings here."""
+
+    TOPIC = 2
+    BROKER = 4
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -34,7 +40,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
                 resource_type=resource.resource_type,
                 resource_name=resource.resource_name,
                 configs=tuple(
-                    _row(build, name, value, of_topic=resource.resource_type == _TOPIC)
+                    _row(build, name, value, of_topic=resource.resource_type == Resource.TOPIC)
                     for name, value in values.items()
                     if wanted is None or name in wanted
                 ),
@@ -46,11 +52,11 @@ async def handle(context: RequestContext, request: Any) -> Any:
 def _values(context: RequestContext, resource: Any) -> dict[str, str]:
     node = context.node
     match resource.resource_type:
-        case 2:  # topic
+        case Resource.TOPIC:
             if node.partitions.by_name(resource.resource_name) is None:
                 raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no topic {resource.resource_name!r}")
             return EFFECTIVE
-        case 4:  # broker
+        case Resource.BROKER:
             if resource.resource_name not in ("", str(node.node_id)):
                 raise ApiError(ErrorCode.invalid_request, f"there is no broker {resource.resource_name!r}")
             return {

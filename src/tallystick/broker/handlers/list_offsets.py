@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.handlers.fetch import READ_COMMITTED
@@ -13,12 +14,16 @@ from tallystick.wire import schema
 from tallystick.wire.batch import MalformedBatch
 from tallystick.wire.errors import ErrorCode
 
-LATEST: Final = -1
-EARLIEST: Final = -2
-MAX_TIMESTAMP: Final = -3
-EARLIEST_LOCAL: Final = -4
-LATEST_TIERED: Final = -5
-EARLIEST_PENDING_UPLOAD: Final = -6
+
+class Spec(enum.IntEnum):
+    """Timestamps that are no times."""
+
+    LATEST = -1
+    EARLIEST = -2
+    MAX_TIMESTAMP = -3
+    EARLIEST_LOCAL = -4
+    LATEST_TIERED = -5
+    EARLIEST_PENDING_UPLOAD = -6
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -60,14 +65,14 @@ def _look_up(partition: Partition, timestamp_ms: int, isolation_level: int) -> O
     committed_only = isolation_level == READ_COMMITTED
     limit = partition.last_stable_offset if committed_only else partition.high_watermark
     match timestamp_ms:
-        case -1:  # LATEST
+        case Spec.LATEST:
             return OffsetAndTime(limit, -1)
-        case -2 | -4:  # EARLIEST, EARLIEST_LOCAL: nothing is tiered
+        case Spec.EARLIEST | Spec.EARLIEST_LOCAL:
             return OffsetAndTime(partition.log.start_offset, -1)
-        case -3:  # MAX_TIMESTAMP
+        case Spec.MAX_TIMESTAMP:
             largest, _ = partition.log.max_timestamp()
             return partition.first_at_or_after(largest, limit_offset=limit) if largest >= 0 else OffsetAndTime(-1, -1)
-        case -5 | -6:  # LATEST_TIERED, EARLIEST_PENDING_UPLOAD: nothing is tiered
+        case Spec.LATEST_TIERED | Spec.EARLIEST_PENDING_UPLOAD:  # nothing is tiered
             return OffsetAndTime(-1, -1)
     return partition.first_at_or_after(timestamp_ms, limit_offset=limit)
 

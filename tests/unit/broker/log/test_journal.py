@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,20 @@ Either = Noted | Counted
 RECORDS: list[Either] = [Noted("a", b"\x00\xff"), Counted(1), Noted("b"), Counted(2)]
 
 
+OPEN: list[FileJournal[Either]] = []
+
+
 def opened(path: Path) -> tuple[FileJournal[Either], list[Either]]:
     journal: FileJournal[Either] = FileJournal(path, Either, Durability(FsyncPolicy.NEVER))
+    OPEN.append(journal)
     return journal, list(journal.replay())
+
+
+@pytest.fixture(autouse=True)
+def close_journals() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
 
 
 def written(path: Path) -> list[int]:
@@ -112,5 +124,6 @@ def test_a_full_disk_raises_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_appending_before_the_replay_is_a_mistake(tmp_path: Path) -> None:
     journal: FileJournal[Either] = FileJournal(tmp_path / "j", Either, Durability(FsyncPolicy.NEVER))
+    OPEN.append(journal)
     with pytest.raises(TallystickError, match="before it was replayed"):
         journal.append(Counted(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,26 @@ from tallystick.errors import CorruptData
 from tallystick.wire.batch import BatchHeader, read_header
 from tallystick.wire.records import BatchSpec, decode_batch, encode_batch, iterate_batches
 
+OPEN: list[PartitionLog] = []
+
 
 def opened(folder: Path, *, segment_bytes: int = 1_000_000, seen: list[BatchHeader] | None = None) -> PartitionLog:
     found: list[BatchHeader] = [] if seen is None else seen
-    return PartitionLog(
+    log = PartitionLog(
         folder,
         Durability(FsyncPolicy.NEVER),
         on_batch=lambda header, _: found.append(header),
         segment_bytes=segment_bytes,
     )
+    OPEN.append(log)
+    return log
+
+
+@pytest.fixture(autouse=True)
+def close_logs() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
 
 
 def append(log: PartitionLog, *values: bytes, timestamp_ms: int = 0) -> BatchHeader:

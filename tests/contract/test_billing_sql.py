@@ -9,6 +9,7 @@ from datetime import date
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
+from tests.support.databases import fresh_postgres_database
 from tests.unit.billing.in_memory import Billing
 from tests.unit.billing.provider import FakeProvider
 from tests.unit.ledger.journal_breakers import ACCOUNTS, BREAKERS, GOOD, ONLY_POSTGRESQL, ONLY_SQLITE, insert_tx
@@ -23,6 +24,7 @@ from tallystick.ledger.money import Money
 from tallystick.ledger.statement import read_statement
 from tallystick.ledger.tables import create_tables
 from tallystick.reconciliation.reconcile import reconcile
+from tallystick.servers import PostgreSQL
 
 AS_OF = date(1998, 6, 30)
 LINES = [
@@ -231,20 +233,26 @@ def test_replacing_a_row_is_refused_where_the_database_can_replace(world: World)
     assert dump(world.engine, *BILLING) == before
 
 
-def test_a_line_written_while_its_invoice_is_issued_elsewhere_is_refused(world: World) -> None:
-    """Two transactions at once: the line is written before the invoice is committed, and committed after it."""
-    if world.engine.dialect.name != "postgresql":
-        pytest.skip("SQLite has one writer: the second transaction begins when the first has ended")
-    stray = world.engine.connect()
-    transaction = stray.begin()
-    stray.execute(text("INSERT INTO invoice_line VALUES ('stray', 'new', 1, 'stray', '', 1, 1)"))
-    assert not is_refused(world.engine, *whole())
-    with pytest.raises(DBAPIError, match="do not add up"):
-        transaction.commit()
-    stray.close()
-    with reading(world.engine) as connection:
-        stored = connection.execute(text("SELECT id FROM invoice_line WHERE invoice_id = 'new'")).scalars().all()
-    assert list(stored) == ["new-line"]
+@pytest.mark.postgres
+def test_a_line_written_while_its_invoice_is_issued_elsewhere_is_refused(postgres_server: PostgreSQL) -> None:
+    """Two transactions at once: the line is written before the invoice is committed, and committed after it.
+
+    PostgreSQL only: SQLite has one writer, so that its second transaction begins when the first has ended.
+    """
+    with fresh_postgres_database(postgres_server) as url:
+        engine = open_database(url)
+        world = World(url, engine)
+        with engine.connect() as stray:
+            transaction = stray.begin()
+            stray.execute(text("INSERT INTO invoice_line VALUES ('stray', 'new', 1, 'stray', '', 1, 1)"))
+            assert not is_refused(engine, *whole())
+            with pytest.raises(DBAPIError, match="do not add up"):
+                transaction.commit()
+        with reading(engine) as connection:
+            stored = connection.execute(text("SELECT id FROM invoice_line WHERE invoice_id = 'new'")).scalars().all()
+        assert list(stored) == ["new-line"]
+        world.billing.close()
+        engine.dispose()
 
 
 def test_two_workers_take_invoice_numbers_without_gaps_or_repeats(database_url: str) -> None:

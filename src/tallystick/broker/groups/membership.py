@@ -28,6 +28,9 @@ from tallystick.wire.errors import ErrorCode
 
 S = GroupStatus
 
+MAX_MEMBERS: Final = 2_000
+"""``group.max.size``: Apache Kafka has no bound by default; here, it is more than one machine's broker serves."""
+
 TRANSITIONS: Final[frozenset[tuple[GroupStatus, GroupStatus]]] = frozenset(
     {
         (S.EMPTY, S.PREPARING_REBALANCE),
@@ -89,6 +92,9 @@ class Membership:
         return request.protocol_type == self.protocol_type and any(name in shared for name, _ in request.protocols)
 
     def _join_newcomer(self, request: Join, ticket: int, now_ms: int) -> None:
+        if len(self.members) + len(self._invited) >= MAX_MEMBERS and request.group_instance_id not in self._static_ids:
+            self._refuse_join(request, ticket, ErrorCode.group_max_size_reached)
+            return
         if request.group_instance_id is not None:
             old_member_id = self._static_ids.get(request.group_instance_id)
             if old_member_id is None:

@@ -48,7 +48,11 @@ def _commit(context: RequestContext, request: Any) -> dict[tuple[str, int], Erro
         for row in topic.partitions
     )
     error = context.node.transactions.verify_group(
-        request.transactional_id, request.producer_id, request.producer_epoch, request.group_id
+        request.transactional_id,
+        request.producer_id,
+        request.producer_epoch,
+        request.group_id,
+        connection_id=context.connection_id,
     )
     if error is not ErrorCode.none:
         return {(offset.topic, offset.partition): error for offset in offsets}

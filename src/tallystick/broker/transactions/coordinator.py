@@ -9,6 +9,7 @@ place, so that the next transaction never meets CONCURRENT_TRANSACTIONS (rule 20
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -42,6 +43,9 @@ EXPIRATION_MS: Final = 7 * 24 * 60 * 60 * 1000
 COORDINATOR_EPOCH: Final = 0
 """There is one coordinator for ever, so its epoch never rises."""
 
+MAX_TRANSACTIONAL_IDS: Final = 200_000
+"""More than one machine's producers ever are: past it, something makes up ids (rule 5)."""
+
 EXPIRY_CHECK_INTERVAL_MS: Final = 60_000
 MAX_ROUNDS: Final = 3
 """A request is decided anew at most after completing a transaction once; one more is a bug."""
@@ -60,6 +64,13 @@ OPEN: Final = frozenset(
         TransactionStatus.PREPARE_EPOCH_FENCE,
     }
 )
+
+
+class Lane(enum.Enum):
+    """A client talks to the transaction coordinator and to the group coordinator over a connection each."""
+
+    COORDINATOR = "coordinator"
+    OFFSETS = "offsets"
 
 
 class PendingOffsets(Protocol):
@@ -90,7 +101,7 @@ class TransactionCoordinator:
         self._states: dict[str, TransactionState] = {}
         self._open: set[str] = set()
         self._producer_ids = ProducerIds(journal)
-        self._connections: dict[str, int] = {}
+        self._connections: dict[tuple[str, Lane], int] = {}
         self._next_expiry_check_ms = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -110,6 +121,9 @@ class TransactionCoordinator:
                 return Producer(ErrorCode.none, self._producer_ids.take(), 0)
             if not transactional_id or (producer_id < 0) != (producer_epoch < 0):
                 return Producer(ErrorCode.invalid_request)
+            if transactional_id not in self._states and len(self._states) >= MAX_TRANSACTIONAL_IDS:
+                log.error("too many transactional ids", limit=MAX_TRANSACTIONAL_IDS)
+                return Producer(ErrorCode.coordinator_not_available)
             if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
                 return Producer(ErrorCode.invalid_transaction_timeout)
             request = machine.InitProducerId(
@@ -125,8 +139,9 @@ class TransactionCoordinator:
         if error is not ErrorCode.none:
             return Producer(error)
         state = self._states[transactional_id]
+        self._forget_connections(transactional_id)
         if connection_id is not None:
-            self._connections[transactional_id] = connection_id
+            self._connections[transactional_id, Lane.COORDINATOR] = connection_id
         return Producer(ErrorCode.none, state.producer_id, state.producer_epoch)
 
     def add_partitions(
@@ -174,9 +189,20 @@ class TransactionCoordinator:
         """The error code for a transactional batch: 0 if the open transaction of its producer has the partition."""
         return self._verify(transactional_id, producer_id, producer_epoch, (topic, partition), None).value
 
-    def verify_group(self, transactional_id: str, producer_id: int, producer_epoch: int, group_id: str) -> ErrorCode:
+    def verify_group(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        producer_epoch: int,
+        group_id: str,
+        *,
+        connection_id: int | None = None,
+    ) -> ErrorCode:
         """The same for TxnOffsetCommit: ``none`` if the producer's open transaction has the group."""
-        return self._verify(transactional_id, producer_id, producer_epoch, None, group_id)
+        error = self._verify(transactional_id, producer_id, producer_epoch, None, group_id)
+        if error is ErrorCode.none and self._is_superseded(transactional_id, Lane.OFFSETS, connection_id):
+            return ErrorCode.invalid_producer_epoch
+        return error
 
     def _verify(
         self,
@@ -219,19 +245,32 @@ class TransactionCoordinator:
         state = self._states.get(transactional_id)
         if (
             state is not None
-            and connection_id is not None
             and machine.check_owner(state, request.producer_id, request.producer_epoch) is ErrorCode.none
+            and self._is_superseded(transactional_id, Lane.COORDINATOR, connection_id)
         ):
-            # A client retries over a new connection what it gave up on an old one. If the old request arrives after
-            # all, it may end the next transaction of the same epoch (KAFKA-17754, rule 15): so it is refused.
-            if connection_id < self._connections.get(transactional_id, connection_id):
-                log.warning("request on a superseded connection refused", transactional_id=transactional_id)
-                return ErrorCode.producer_fenced
-            self._connections[transactional_id] = connection_id
+            return ErrorCode.producer_fenced
         try:
             return self._execute(transactional_id, request)
         except OSError as failure:
             return _not_written(failure)
+
+    def _is_superseded(self, transactional_id: str, lane: Lane, connection_id: int | None) -> bool:
+        """Whether the owner has sent requests of this kind over a newer connection; if not, this is its newest now.
+
+        A client retries over a new connection what it gave up on an old one. If the old request arrives after all, it
+        may end the next transaction of the same epoch, or take its offsets back (KAFKA-17754, rule 15).
+        """
+        if connection_id is None:
+            return False
+        newest = self._connections.get((transactional_id, lane), connection_id)
+        self._connections[transactional_id, lane] = max(newest, connection_id)
+        if connection_id < newest:
+            log.warning("request on a superseded connection refused", transactional_id=transactional_id)
+        return connection_id < newest
+
+    def _forget_connections(self, transactional_id: str) -> None:
+        for lane in Lane:
+            self._connections.pop((transactional_id, lane), None)
 
     def _execute(self, transactional_id: str, request: machine.Request) -> ErrorCode:
         for _ in range(MAX_ROUNDS):
@@ -258,7 +297,7 @@ class TransactionCoordinator:
         else:
             self._open.discard(record.transactional_id)
         if record.status is TransactionStatus.DEAD:
-            self._connections.pop(record.transactional_id, None)
+            self._forget_connections(record.transactional_id)
 
     def _complete(self, transactional_id: str, now_ms: int) -> None:
         """Carry a fenced or prepared transaction to its end. ``OSError``: it stays prepared, and may be asked again."""

@@ -161,6 +161,17 @@ def test_a_member_that_shares_no_protocol_is_refused(meeting: Meeting, options: 
     assert meeting.joined(meeting.join(**options)).error is ErrorCode.inconsistent_group_protocol
 
 
+@pytest.mark.parametrize("requires_known_member_id", [True, False])
+def test_a_full_group_takes_no_more_members_but_static_ones_come_back(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, requires_known_member_id: bool
+) -> None:
+    monkeypatch.setattr("tallystick.broker.groups.membership.MAX_MEMBERS", 2)
+    meeting.stable("one", None)
+    refused = meeting.joined(meeting.join(requires_known_member_id=requires_known_member_id))
+    assert refused.error is ErrorCode.group_max_size_reached
+    assert meeting.joined(meeting.join(instance="one")).error is ErrorCode.none
+
+
 def test_a_sync_of_another_generation_or_protocol_is_refused(meeting: Meeting) -> None:
     (member,) = meeting.stable(None)
     assert meeting.synced(meeting.sync(member, 7)).error is ErrorCode.illegal_generation

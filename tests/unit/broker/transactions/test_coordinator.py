@@ -163,6 +163,24 @@ def test_a_request_that_arrives_late_on_a_superseded_connection_does_not_end_the
     assert world.coordinator.end("t", *owner, commit=False, connection_id=2) is ErrorCode.none
 
 
+def test_offsets_that_arrive_late_on_a_superseded_connection_do_not_take_the_next_ones_back(world: World) -> None:
+    owner = begin(world, connection_id=1)
+    assert world.coordinator.verify_group("t", *owner, "g", connection_id=3) is ErrorCode.none
+    assert world.coordinator.verify_group("t", *owner, "g", connection_id=2) is ErrorCode.invalid_producer_epoch
+    assert world.coordinator.verify_group("t", *owner, "g", connection_id=3) is ErrorCode.none
+    successor = begin(world, connection_id=1)
+    assert world.coordinator.verify_group("t", *successor, "g", connection_id=2) is ErrorCode.none
+
+
+def test_made_up_transactional_ids_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.broker.transactions.coordinator.MAX_TRANSACTIONAL_IDS", 2)
+    world.init("t")
+    world.init("u")
+    refused = world.coordinator.init_producer_id("v", timeout_ms=1_000)
+    assert refused.error is ErrorCode.coordinator_not_available
+    assert world.init("t")[1] == 1
+
+
 def test_a_zombie_on_a_newer_connection_does_not_supersede_the_owner(world: World) -> None:
     zombie = begin(world, connection_id=9)
     owner = world.init(connection_id=1)

@@ -193,7 +193,7 @@ def test_two_dispatchers_at_once_send_each_attempt_once(database_url: str, engin
 
     providers = [ScriptedProvider(answer), ScriptedProvider(answer)]
     dispatchers = [
-        EffectDispatcher(ledger, lambda provider=provider: provider, books, concurrency=8)  # type: ignore[misc]
+        EffectDispatcher(ledger, lambda provider=provider: provider, books, concurrency=8, lease_ms=60_000)  # type: ignore[misc]
         for ledger, provider in zip(ledgers, providers, strict=True)
     ]
     threads = [threading.Thread(target=each.run_until_idle) for each in dispatchers]

@@ -10,13 +10,27 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, text
-from tests.support.boundary import record
+from tests.support.boundary import ScriptedProvider, create_intents, keys, record, request_of, success
 from tests.support.commit_cutter import CommitCutter
 
-from tallystick.boundary import SqlEffect, create_tables, inbox, open_database, reading, take_ownership
-from tallystick.errors import FencedError
+from tallystick.boundary import (
+    Attempt,
+    ChargeRequest,
+    EffectDispatcher,
+    EffectLedger,
+    Outcome,
+    SqlEffect,
+    State,
+    create_tables,
+    inbox,
+    open_database,
+    reading,
+    take_ownership,
+)
+from tallystick.errors import AmbiguousOutcome, FencedError
 from tallystick.ids import derived_id
 from tallystick.pipeline.records import Output, Record
+from tallystick.servers import PostgreSQL
 
 
 def book(connection: Connection, record: Record) -> Iterable[Output]:
@@ -125,3 +139,45 @@ class TestPostgreSQLAlone:
         assert [[each.value for each in per_record] for per_record in outputs] == [[b"1"], [b"2"]]
         expected = (0, 2) if reaches_the_server else (2, 0)
         assert (effect.counts.processed, effect.counts.replayed) == expected
+
+    def test_a_database_that_restarts_is_waited_out_by_effect_and_dispatcher(self) -> None:
+        with PostgreSQL(settings={"fsync": "off"}) as server:  # its own: the others keep connections open
+            engine = open_database(server.url)
+            create_tables(engine)
+            with engine.begin() as connection:
+                connection.execute(text("CREATE TABLE booking (record_offset INTEGER)"))
+            self.work_through_restarts(engine, server)
+
+    def work_through_restarts(self, engine: Engine, server: PostgreSQL) -> None:
+        ledger = EffectLedger(engine)
+        ids = create_intents(engine, ledger, 60)
+        amounts = {request_of(intent_id, 100 + number): 100 + number for number, intent_id in enumerate(ids)}
+        told: list[str] = []
+
+        def answer(request: ChargeRequest) -> Outcome:
+            return success(amounts[request.body], object_id=f"ch_{amounts[request.body]}")
+
+        def on_outcome(connection: Connection, attempt: Attempt, outcome: Outcome) -> None:
+            if len(told) == 20:
+                told.append("restart")
+                server.restart()
+            told.append(attempt.intent_id)
+
+        provider = ScriptedProvider(answer)
+        dispatcher = EffectDispatcher(ledger, lambda: provider, on_outcome, concurrency=4, lease_ms=2_000)
+        assert dispatcher.run_until_idle(timeout_s=60).remaining == 0
+        assert ledger.count_by_state()[State.SUCCEEDED] == 60
+        assert len(set(keys(provider.sent))) == 60
+
+        effect = SqlEffect(engine, book, name="book")
+        effect.process([record(1)])
+        server.restart()
+        effect.process([record(1), record(2)])
+        assert booked(engine) == [1, 2]
+        effect.close()
+
+    def test_a_database_that_stays_away_is_no_records_fault(self) -> None:
+        effect = SqlEffect(open_database("postgresql://nobody@127.0.0.1:1/none"), book, name="book")
+        with pytest.raises(AmbiguousOutcome, match="5 tries"):
+            effect.process([record(1)])
+        effect.close()

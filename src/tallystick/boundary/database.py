@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from tallystick.errors import ConfigurationError
 
@@ -27,6 +27,9 @@ SqliteSynchronous = Literal["NORMAL", "FULL"]
 BUSY_TIMEOUT_MS: Final = 30_000
 _READ_ONLY: Final = "tallystick_read_only"
 _WAL_TRIES: Final = 100
+_SQLITE_AWAY: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
+)
 
 
 def open_database(url: str | URL, *, synchronous: SqliteSynchronous = "NORMAL", pool_size: int = 5) -> Engine:
@@ -56,6 +59,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads: on SQLite it takes no write lock."""
     with engine.connect().execution_options(**{_READ_ONLY: True}) as connection, connection.begin():
         yield connection
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Whether the database is at fault, not the statement: connection lost or refused, locked, full.
+
+    Nobody may blame a record for it. After a lost connection it is not known whether a COMMIT arrived.
+    """
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
+    # psycopg sorts all of these under one class: deadlock, shutdown, no connection, no space (SQLSTATE 08, 40, 53, 57)
+    return isinstance(error, OperationalError)
 
 
 def _open_sqlite(url: URL, *, synchronous: SqliteSynchronous, pool_size: int) -> Engine:

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.boundary.database import is_away
 from tallystick.boundary.effect_ledger import Attempt, EffectLedger, OnOutcome, Recorded
 from tallystick.boundary.effects import State
 from tallystick.boundary.provider import ChargeRequest, LookUp, LookUpRequest, Outcome, OutcomeKind, Provider
@@ -33,7 +34,7 @@ AFTER_RESPONSE: Final = declare("effect.after-response", "the provider has answe
 
 _T = TypeVar("_T")
 _GATHER_S: Final = 0.002  # one SQL transaction for the answers that arrive together
-_SQL_TRIES: Final = 5
+_SQL_TRIES: Final = 20
 _RESOLVE_EVERY_MS: Final = 1_000
 _SQL_PAUSE_S: Final = 0.5
 
@@ -305,7 +306,7 @@ class _Session:
             try:
                 return await loop.run_in_executor(self._sql_thread, work)
             except DBAPIError as error:
-                if not error.connection_invalidated or remaining == 0:
+                if not is_away(error) or remaining == 0:
                     raise
                 _log.warning("dispatcher.sql-repeated", reason=str(error.orig))
                 await asyncio.sleep(_SQL_PAUSE_S)

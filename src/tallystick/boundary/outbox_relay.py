@@ -12,9 +12,10 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Engine, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from tallystick.boundary import schema
-from tallystick.boundary.database import reading
+from tallystick.boundary.database import is_away, reading
 from tallystick.boundary.stored_outputs import decode_headers
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import ConfigurationError, RetriableError
@@ -123,13 +124,18 @@ class OutboxRelay:
         return total
 
     def run(self, stop: threading.Event) -> int:
-        """Publish until ``stop`` is set; waits out a broker that is away. Returns how many rows."""
+        """Publish until ``stop`` is set; waits out a broker or a database that is away. Returns how many rows."""
         total = 0
         while not stop.is_set():
             try:
                 count = self.run_once()
             except RetriableError as error:
                 _log.warning("outbox.not-published", reason=str(error))
+                count = 0
+            except DBAPIError as error:
+                if not is_away(error):
+                    raise
+                _log.warning("outbox.database-away", reason=str(error.orig))
                 count = 0
             total += count
             if count == 0:

@@ -6,6 +6,7 @@ know: Kafka; the cycle commits there afterwards, and a replay re-emits what is s
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,12 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.boundary import schema
+from tallystick.boundary.database import is_away
 from tallystick.boundary.owner_epoch import OwnerClaim
 from tallystick.boundary.statements import insert
 from tallystick.boundary.stored_outputs import decode_outputs, encode_outputs
 from tallystick.clock import Clock, SystemClock
-from tallystick.errors import AmbiguousOutcome, ConfigurationError
+from tallystick.errors import AmbiguousOutcome, ConfigurationError, RetriableError
 from tallystick.ids import body_hash
 from tallystick.killpoints import declare, reach
 from tallystick.pipeline.records import Output, Record
@@ -34,7 +36,7 @@ TOMBSTONE_HASH: Final = "tombstone"
 
 MAX_TRIES: Final = 5
 _ROWS_PER_INSERT: Final = 2_000  # times 7 columns: below SQLite's 32,766 and PostgreSQL's 65,535 parameters
-_RETRIED_SQLSTATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing was committed
+_PAUSE_S: Final = 0.1
 
 _log = structlog.get_logger(__name__)
 
@@ -111,22 +113,26 @@ class SqlEffect:
         self.counts = EffectCounts()
 
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output]]:
-        """Outputs for each record, new or stored, in input order; SQL is committed when it returns."""
+        """Outputs for each record, new or stored, in input order; SQL is committed when it returns.
+
+        Raises ``RetriableError`` or ``AmbiguousOutcome`` if the database is away: call again with the same records.
+        """
         if not records:
             return []
-        for remaining in reversed(range(MAX_TRIES)):
+        for tries in range(1, MAX_TRIES + 1):
             try:
                 with self._engine.begin() as connection:
                     outputs, counts = self._process(connection, records)
                     reach(BEFORE_SQL_COMMIT)
             except DBAPIError as error:
-                if not _settled_by_repeating(error):
+                if not is_away(error):
                     raise
-                if remaining == 0:
-                    raise AmbiguousOutcome(
-                        f"effect {self._name!r}: {MAX_TRIES} tries ended in a lost connection or a deadlock"
-                    ) from error
+                if self._engine.dialect.name == "sqlite":  # it has waited already, and no commit is ambiguous
+                    raise RetriableError(f"effect {self._name!r}: {error.orig}") from error
+                if tries == MAX_TRIES:
+                    raise AmbiguousOutcome(f"effect {self._name!r}, {tries} tries: {error.orig}") from error
                 _log.warning("sql-effect.repeated", effect=self._name, records=len(records), reason=str(error.orig))
+                time.sleep(_PAUSE_S * tries)
                 continue
             reach(AFTER_SQL_COMMIT)
             self.counts.add(counts)
@@ -322,7 +328,3 @@ class _MetAgain:
 
 def _digest(record: Record) -> str:
     return TOMBSTONE_HASH if record.value is None else body_hash(record.value)
-
-
-def _settled_by_repeating(error: DBAPIError) -> bool:
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRIED_SQLSTATES

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 from tests.support.boundary import record
 
 from tallystick.boundary import SqlEffect, take_ownership
-from tallystick.errors import FencedError
+from tallystick.errors import FencedError, RetriableError
 from tallystick.ids import derived_id
 from tallystick.pipeline.records import Output, Record
 
@@ -156,3 +160,24 @@ def test_a_large_batch_is_inserted_in_parts(engine: Engine, booking: Booking) ->
     first = effect.process(batch)
     assert effect.process(batch) == first
     assert effect.counts.replayed == 4_500
+
+
+def test_a_locked_database_is_no_records_fault(engine: Engine, booking: Booking, tmp_path: Path) -> None:
+    effect = SqlEffect(engine, booking, name="book")
+    with engine.connect() as settings:  # the one connection of the pool that will be used again
+        settings.exec_driver_sql("PRAGMA busy_timeout=20")
+    with closing(sqlite3.connect(tmp_path / "boundary.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RetriableError, match="locked"):
+            effect.process([record(1)])
+    effect.process([record(1)])
+    assert booked(engine) == [1]
+
+
+def test_a_wrong_statement_is_the_handlers_fault(engine: Engine) -> None:
+    def wrong(connection: Connection, record: Record) -> Iterable[Output]:
+        connection.execute(text("INSERT INTO absent VALUES (1)"))
+        return ()
+
+    with pytest.raises(OperationalError, match="no such table"):
+        SqlEffect(engine, wrong, name="book").process([record(1)])

@@ -17,7 +17,7 @@ def imports_between_parts() -> set[tuple[str, str]]:
     arrows = set()
     for importer in graph.modules:
         for imported in graph.find_modules_directly_imported_by(importer):
-            one, other = (importer.split(".") + [""])[1], (imported.split(".") + [""])[1]
+            one, other = ([*importer.split("."), ""])[1], ([*imported.split("."), ""])[1]
             if one and other and one != other and not {one, other} & GROUND:
                 arrows.add((one, other))
     return arrows

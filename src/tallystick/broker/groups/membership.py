@@ -88,7 +88,7 @@ class Membership:
             return False
         if not self.members:
             return True
-        shared = self._shared_protocols()
+        shared = _shared_protocols(self.members)
         return request.protocol_type == self.protocol_type and any(name in shared for name, _ in request.protocols)
 
     def _join_newcomer(self, request: Join, ticket: int, now_ms: int) -> None:
@@ -271,9 +271,6 @@ class Membership:
             if ticket is not None:
                 self.replies.append(self._join_reply(member, ticket))
             self._touch(member, now_ms)
-
-    def _shared_protocols(self) -> set[str]:
-        return _shared_protocols(self.members)
 
     # --- SyncGroup ----------------------------------------------------------------------------------------------------
 

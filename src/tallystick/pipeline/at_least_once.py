@@ -61,6 +61,9 @@ class AtLeastOnce:
             self._rewind("producer", error)
             self._pause(error)
 
+    def idle(self) -> None:
+        self._producer.poll()
+
     def close(self) -> None:
         self._producer.discard()
 

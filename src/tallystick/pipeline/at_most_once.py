@@ -55,6 +55,9 @@ class AtMostOnce:
         reach(places.AFTER_COMMIT)
         self._produce(self._process(batch))
 
+    def idle(self) -> None:
+        self._producer.poll()
+
     def close(self) -> None:
         self._producer.discard()
 

@@ -22,7 +22,7 @@ from tallystick.errors import (
 from tallystick.killpoints import reach
 from tallystick.pipeline import places
 from tallystick.pipeline.batch import Batch
-from tallystick.pipeline.cycle import OPEN_PHASES, Action, Cycle, Event, Phase
+from tallystick.pipeline.cycle import FINAL_PHASES, OPEN_PHASES, Action, Cycle, Event
 from tallystick.pipeline.kafka_client import Membership, OutputRefused, Producer
 from tallystick.pipeline.patience import GaveUp
 from tallystick.pipeline.records import Output
@@ -82,6 +82,8 @@ class ExactlyOnce:
         self._run_until_idle()
 
     def changed(self, how: str) -> None:
+        if self._cycle.phase in FINAL_PHASES:
+            return  # the consumer of a worker that is at its end still gives its partitions back
         self._to(_MEMBERSHIP_EVENTS[how])
         self._parts.work.failures.forget()
 
@@ -91,8 +93,12 @@ class ExactlyOnce:
         reach(places.AFTER_POLL)
         self._run_until_idle()
 
+    def idle(self) -> None:
+        if self._producer is not None:
+            self._producer.poll()
+
     def close(self) -> None:
-        if self._cycle.phase not in {Phase.FENCED, Phase.STOPPED} and self._cycle.phase not in OPEN_PHASES:
+        if self._cycle.phase not in FINAL_PHASES | OPEN_PHASES:
             self._to(Event.STOPPED)
         self._discard_producer()
 

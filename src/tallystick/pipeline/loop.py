@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -96,45 +97,51 @@ class StepLoop:
         Raises ``FencedError``, ``FatalError``, ``ConfigurationError``, or what the step raised if its policy is to
         stop.
         """
+        with ExitStack() as closing:
+            try:
+                self._run(closing, on_turn)
+            except WorkStopped as stopped:
+                raise stopped.cause from stopped
+            finally:
+                log.info("step ends", step=self._plan.step, **self.counters.snapshot())
+
+    def _run(self, closing: ExitStack, on_turn: Callable[[], None]) -> None:
         plan = self._plan
         group = str(self._consumer_settings["group.id"])
         patience = Patience(self._clock, self._stop, PATIENCE_MS)
         cluster = Cluster(_admin_settings(self._consumer_settings))
         ids = self._prepare_topics(cluster, patience)
         work = BatchWork(plan.factory(), step=plan.step, policy=plan.policy, dead_letter_topic=plan.dead_letter_topic)
+        closing.callback(work.close)
         assignment = Assignment(
             group=group, cluster=cluster, sources=plan.sources, patience=patience, counters=self.counters
         )
-        strategy = _STRATEGIES[plan.guarantee](
-            Parts(
-                assignment=assignment,
-                make_producer=lambda: Producer(self._producer_settings),
-                slot_holder=lambda: self._slot_holder(cluster, group),
-                work=work,
-                counters=self.counters,
-                clock=self._clock,
-                patience=patience,
-                transaction_timeout_ms=int(
-                    self._producer_settings.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
-                ),
-            )
-        )
+        strategy = _STRATEGIES[plan.guarantee](self._parts(assignment, work, patience, cluster, group))
+        closing.callback(strategy.close)
         consumer = GroupConsumer(self._consumer_settings, assignment)
+        closing.callback(consumer.close)
         assignment.attach(consumer, strategy.changed)
         log.info("step starts", step=plan.step, group=group, guarantee=plan.guarantee.value)
-        try:
-            strategy.start()
-            consumer.subscribe(plan.sources)
-            while not self._stop.is_set():
-                self._turn(consumer, assignment, strategy, work, ids)
-                on_turn()
-        except WorkStopped as stopped:
-            raise stopped.cause from stopped
-        finally:
-            consumer.close()
-            strategy.close()
-            work.close()
-            log.info("step ends", step=plan.step, group=group, **self.counters.snapshot())
+        strategy.start()
+        consumer.subscribe(plan.sources)
+        while not self._stop.is_set():
+            self._turn(consumer, assignment, strategy, work, ids)
+            on_turn()
+
+    def _parts(
+        self, assignment: Assignment, work: BatchWork, patience: Patience, cluster: Cluster, group: str
+    ) -> Parts:
+        timeout_ms = int(self._producer_settings.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS))
+        return Parts(
+            assignment=assignment,
+            make_producer=lambda: Producer(self._producer_settings),
+            slot_holder=lambda: self._slot_holder(cluster, group),
+            work=work,
+            counters=self.counters,
+            clock=self._clock,
+            patience=patience,
+            transaction_timeout_ms=timeout_ms,
+        )
 
     def _turn(
         self, consumer: GroupConsumer, assignment: Assignment, strategy: Strategy, work: BatchWork, ids: EventIds
@@ -143,6 +150,7 @@ class StepLoop:
         before = assignment.changes
         messages: list[Message] = consumer.poll(limit, self._plan.commit_interval_ms)
         if not messages:
+            strategy.idle()
             return
         if assignment.changes != before:
             # Records polled before a rebalance and after it are in one list: none can be trusted to be next.

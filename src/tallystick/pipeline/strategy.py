@@ -48,6 +48,10 @@ class Strategy(Protocol):
         """Take a batch to its end: finished, or undone with the positions rewound. Raises what stops the worker."""
         ...
 
+    def idle(self) -> None:
+        """There was nothing to deliver: serve the producer's call-backs, which would pile up."""
+        ...
+
     def close(self) -> None:
         """Let go of the producer."""
         ...

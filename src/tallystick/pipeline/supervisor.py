@@ -30,7 +30,10 @@ from tallystick.pipeline.worker_main import Exit
 log = structlog.get_logger(__name__)
 
 ENV_KILL_SLOT: Final = "TALLYSTICK_KILL_SLOT"
-"""The one slot whose first incarnation inherits ``TALLYSTICK_KILL_AT``; without it the first slot is."""
+"""The one slot whose first incarnation inherits ``TALLYSTICK_KILL_AT``; without it the first slot is.
+
+An entry of ``TALLYSTICK_KILL_AT`` that ends in ``@slot`` goes to that slot instead.
+"""
 
 _POLL_S: Final = 0.02
 _HEALTHY_AFTER_S: Final = 30.0
@@ -52,6 +55,12 @@ class SupervisorConfig:
 def backoff_s(restarts_in_a_row: int) -> float:
     """How long to wait before a restart: the first is at once, then 0.25 s doubling up to 10 s."""
     return 0.0 if restarts_in_a_row <= 1 else min(10.0, 0.25 * 2.0 ** (restarts_in_a_row - 2))
+
+
+def kill_entries(setting: str, *, slot: str, default_slot: str) -> str:
+    """The entries of ``TALLYSTICK_KILL_AT`` that are meant for ``slot``, without their ``@slot``."""
+    parted = (entry.partition("@") for entry in setting.split(",") if entry)
+    return ",".join(entry for entry, _, named in parted if (named or default_slot) == slot)
 
 
 class _Slot:
@@ -110,8 +119,9 @@ class _Slot:
         self.incarnation += 1
         environment = dict(self._config.environment)
         chosen = environment.pop(ENV_KILL_SLOT, self._config.slots[0])
-        if self.incarnation > 1 or self.name != chosen:
-            environment.pop(ENV_KILL_AT, None)
+        kill_at = environment.pop(ENV_KILL_AT, "")
+        if self.incarnation == 1 and (own := kill_entries(kill_at, slot=self.name, default_slot=chosen)):
+            environment[ENV_KILL_AT] = own
         command = [*self._config.command, "--slot", self.name, "--parent-pipe", str(self._pipe[0])]
         # The worker inherits the lock too: while it lives, no other supervisor takes its slot.
         self._process = subprocess.Popen(  # noqa: S603  # our own command

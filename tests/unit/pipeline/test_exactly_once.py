@@ -305,6 +305,18 @@ def test_an_output_that_kafka_refuses_condemns_its_record_to_the_dead_letters() 
     assert bench.counters.aborts == {"output-refused": 3}
 
 
+def test_a_fenced_worker_gives_its_partitions_back_without_a_word() -> None:
+    bench = Bench()
+    strategy = started(bench)
+    bench.script["commit"] = [FencedError("newer owner")]
+    with pytest.raises(FencedError):
+        strategy.deliver(ONE)
+    strategy.changed("revoking")
+    strategy.changed("revoked")
+    strategy.close()
+    assert strategy.cycle.phase is Phase.FENCED
+
+
 def test_closing_lets_go_of_the_producer() -> None:
     bench = Bench()
     strategy = started(bench)

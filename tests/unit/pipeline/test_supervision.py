@@ -17,7 +17,7 @@ import structlog
 
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline.slots import SlotLock
-from tallystick.pipeline.supervisor import Supervisor, SupervisorConfig, backoff_s
+from tallystick.pipeline.supervisor import Supervisor, SupervisorConfig, backoff_s, kill_entries
 from tallystick.pipeline.worker_main import Exit, load_app, main
 
 WORKER = """
@@ -89,6 +89,13 @@ def test_kill_points_are_armed_in_the_first_incarnation_of_one_slot(tmp_path: Pa
         eventually(lambda: len(running.starts("b")) == 2)
     assert [start["kill_at"] for start in running.starts("b")] == ["x:1", None]
     assert running.starts("a")[0]["kill_at"] is None
+
+
+def test_an_entry_that_names_a_slot_is_for_that_slot_alone() -> None:
+    setting = "x:1,y:2@b,z@a"
+    assert kill_entries(setting, slot="a", default_slot="a") == "x:1,z"
+    assert kill_entries(setting, slot="b", default_slot="a") == "y:2"
+    assert kill_entries("", slot="a", default_slot="a") == ""
 
 
 @pytest.mark.parametrize("code", [Exit.FENCED, Exit.CONFIGURATION])

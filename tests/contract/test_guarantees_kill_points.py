@@ -63,7 +63,7 @@ def test_kills_at_every_point_of_the_cycle_lose_and_repeat_nothing(
 ) -> None:
     settings = WorkloadSettings(name=names("cycle"), shape=Shape.FAN_OUT, guarantee=Guarantee.EXACTLY_ONCE)
     report = run_with_kills(kafka.bootstrap, settings, tmp_path, CYCLE)
-    assert report.passed, report
+    assert report.passed, str(report)
     assert [found.kill.point for found in report.evidence] == list(CYCLE)
     assert report.transactions_open_at_kill >= 2  # after the offsets were sent, and before the commit
 
@@ -78,7 +78,7 @@ def test_kills_at_every_point_of_cycle_and_inbox_leave_one_row_for_each_event(
         database_url=stack.database_url,
     )
     report = run_with_kills(stack.bootstrap, settings, tmp_path, (*INBOX, *CYCLE))
-    assert report.passed, report
+    assert report.passed, str(report)
     assert report.inbox_replays is not None
     assert report.inbox_replays >= 6  # one for each kill between the SQL commit and the Kafka commit
 
@@ -100,7 +100,7 @@ def test_random_kills_of_two_workers_and_the_broker_lose_and_repeat_nothing(
         timeout_s=300,
         broker=kafka,
     ).run()
-    assert report.passed, report
+    assert report.passed, str(report)
     assert {found.kill.target for found in report.evidence} == {kill.target for kill in kills}
 
 
@@ -134,4 +134,4 @@ def test_the_same_kill_shows_what_each_guarantee_does(
     settings = WorkloadSettings(name=names("control"), shape=Shape.PASS_THROUGH, guarantee=guarantee)
     report = run_with_kills(kafka.bootstrap, settings, tmp_path, [point])
     assert not report.missed
-    assert (report.oracle.lost > 0, report.oracle.repeated > 0) == (loses, repeats), report
+    assert (report.oracle.lost > 0, report.oracle.repeated > 0) == (loses, repeats), str(report)

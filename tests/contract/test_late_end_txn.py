@@ -153,6 +153,6 @@ def test_our_runtime_takes_a_new_producer_so_that_a_late_end_txn_finds_nothing_t
         finally:
             worker.kill()
         verdict = examine(expected, views(), next_offsets=watch.next_offsets())
-        assert verdict.passed, verdict
+        assert verdict.passed, str(verdict)
     totals = WorkerTotals.read(tmp_path / "stats")
     assert totals.producers_discarded.get("connection", 0) >= 1

@@ -93,8 +93,12 @@ class KillRunReport:
 
     @property
     def passed(self) -> bool:
-        """Exactly-once only: every kill hit, and the oracle finds nothing. The others are judged by their counts."""
-        return self.settings.guarantee is Guarantee.EXACTLY_ONCE and not self.missed and self.oracle.passed
+        """Exactly-once only: every kill hit, nobody died of anything else, and the oracle finds nothing.
+
+        The other guarantees are judged by their counts.
+        """
+        clean = not self.missed and not self.unplanned_exits
+        return self.settings.guarantee is Guarantee.EXACTLY_ONCE and clean and self.oracle.passed
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""

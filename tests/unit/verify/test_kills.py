@@ -94,6 +94,12 @@ def test_kills_between_both_commits_must_make_the_inbox_meet_rows_again() -> Non
     assert not report(*found, replays=1).passed
 
 
+def test_a_worker_that_died_of_something_else_fails_the_run() -> None:
+    sound = report(evidence(at_point("cycle.after-poll")))
+    assert sound.passed
+    assert not replace(sound, unplanned_exits=("slot-0 ended with 1",)).passed
+
+
 def test_a_run_under_another_guarantee_does_not_pass_as_exactly_once() -> None:
     settings = WorkloadSettings(name="w", shape=Shape.PASS_THROUGH, guarantee=Guarantee.AT_LEAST_ONCE)
     assert not replace(report(evidence(at_point("cycle.after-poll"))), settings=settings).passed

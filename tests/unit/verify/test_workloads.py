@@ -83,7 +83,7 @@ def test_a_workload_run_once_satisfies_the_oracle(shape: Shape, tmp_path: Path) 
     rows = side.rows() if side is not None else []
 
     report = examine(expected, [], rows=[*seen_of(outputs), *rows])
-    assert report.passed, report
+    assert report.passed, str(report)
     if side is not None:
         assert side.counted_events() == {tick.event for tick in ticks}
         assert side.replays() == 0

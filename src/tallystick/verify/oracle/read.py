@@ -195,6 +195,7 @@ def _consumer(bootstrap: str, isolation: str, *, group: str = "tallystick-oracle
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
+        "fetch.wait.max.ms": 20,
         "auto.offset.reset": "error",
         "allow.auto.create.topics": False,
         "log_level": 3,

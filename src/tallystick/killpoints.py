@@ -5,7 +5,8 @@ Owns: the registry of kill points and the trigger in the environment. Must not k
 Code that crosses a boundary of the contract says so: ``reach("cycle.after-sql-commit")``. It costs one dictionary
 look-up when nothing is armed. Armed by ``TALLYSTICK_KILL_AT=name:3``, the third time that name is reached the
 process appends one line to ``TALLYSTICK_KILL_LOG`` and sends itself ``SIGKILL``: no ``finally``, no ``atexit``, no
-flush, as the kernel's out-of-memory killer would do it. A restarted process must be started without the variable.
+flush, as the kernel's out-of-memory killer would do it. A restarted process must be started without the variable. An
+entry that ends in ``@slot`` is for the worker of that name, and its supervisor hands it on.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def arm_from_environment() -> None:
     if not setting:
         return
     for part in setting.split(","):
+        if "@" in part:
+            continue  # for a worker of that name: its supervisor hands the entry on without the name
         name, _, count = part.partition(":")
         if count and not count.isdecimal():
             raise ConfigurationError(f"{ENV_KILL_AT}={setting!r}: {count!r} is no count")

@@ -42,5 +42,6 @@ def test_every_purchase_is_billed_and_charged_once_under_kills(on: str, tmp_path
     assert (counts["lines quarantined"], counts["lines sent twice"]) == (5, 7)
 
     kills = Counter(json.loads(line)["kill_point"] for line in (folder / "kills.jsonl").read_text().splitlines())
-    assert kills == {"cycle.after-offsets": 1, "effect.after-response": 1}
+    assert kills == {"cycle.after-offsets": 1, "inbox.after-sql-commit": 1, "effect.after-response": 1}
     assert "the broker is back on its data" in ended.stdout
+    assert "inbox rows met again on replay" in ended.stdout

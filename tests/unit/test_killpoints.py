@@ -37,6 +37,12 @@ def test_a_place_that_is_not_armed_costs_nothing_and_kills_nobody(tmp_path: Path
     assert not log.exists()
 
 
+def test_an_entry_for_a_slot_is_its_supervisors_business(tmp_path: Path) -> None:
+    log = tmp_path / "kills.jsonl"
+    assert _run("here:1@worker-1", log).returncode == 0
+    assert not log.exists()
+
+
 def test_a_count_that_is_no_number_is_refused(tmp_path: Path) -> None:
     ended = _run("here:soon", tmp_path / "kills.jsonl")
     assert ended.returncode == 1

@@ -31,6 +31,10 @@ class BillingProgress:
         """Records that the step with this inbox scope has processed."""
         return self._count(select(func.count()).select_from(schema.inbox).where(schema.inbox.c.scope == scope))
 
+    def inbox_replays(self) -> int:
+        """How often a record came again after its rows were committed, and was answered from the inbox."""
+        return self._count(select(func.coalesce(func.sum(schema.inbox.c.replays), 0)))
+
     def invoices(self) -> int:
         """Invoices issued."""
         return self._count(select(func.count()).select_from(invoice))

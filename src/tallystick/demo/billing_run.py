@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 
 from tallystick.billing.app import INVOICE_SCOPE, prepare_database
 from tallystick.billing.environment import ENV_DATABASE
+from tallystick.billing.events import INVOICE_EVENTS, USAGE_ACCEPTED, USAGE_QUARANTINE, USAGE_RATED
 from tallystick.billing.ingest import close_outputs, usage_output, usage_outputs
 from tallystick.billing.purchases import MASTER_SOURCE, SAMPLE_SOURCE
 from tallystick.billing.reconciliation_source import FOLDED_TOPICS, Totals, collect_evidence, fold_topics
@@ -39,6 +40,7 @@ from tallystick.pipeline.records import Output
 from tallystick.reconciliation.reconcile import Reconciliation, reconcile
 from tallystick.reconciliation.report import print_report
 from tallystick.sandbox import SandboxProcess
+from tallystick.verify.oracle.read import read_view
 
 TENANT: Final = "cdnow"
 LAST_PERIOD: Final = "1998-06"
@@ -47,6 +49,7 @@ AS_OF: Final = date(1998, 7, 1)
 WORKERS: Final = 2
 BATCH_RECORDS: Final = 250
 SENT_TWICE: Final = 7
+TRANSACTIONAL_TOPICS: Final = (USAGE_ACCEPTED.name, USAGE_QUARANTINE.name, USAGE_RATED.name, INVOICE_EVENTS.name)
 MALFORMED: Final = (
     b"00099 0999 19971301  1   10.00",
     b"00099 0999 19970115  one 10.00",
@@ -55,9 +58,11 @@ MALFORMED: Final = (
     b"\xff\xfe not a purchase",
 )
 WORKER_KILL: Final = "cycle.after-offsets"
+INBOX_KILL: Final = "inbox.after-sql-commit"
 CHARGING_KILL: Final = "effect.after-response"
 WHO_DIED: Final = {
     WORKER_KILL: "a worker, its outputs and offsets sent, its transaction still open; its supervisor starts it again",
+    INBOX_KILL: "a worker, its rows committed in SQL, its Kafka transaction not; its supervisor starts it again",
     CHARGING_KILL: "the charging process, between the provider's answer and its record in SQL",
 }
 BROKER_KILL_AT: Final = 0.5
@@ -155,11 +160,16 @@ class _BillingRun:
     def process(self) -> None:
         """Everything from the first record to the last charge, with the kills in between."""
         with self._workers() as workers, self._charging() as charging:
-            workers.start(extra={ENV_KILL_AT: f"{WORKER_KILL}:2"})
+            workers.start(extra={ENV_KILL_AT: f"{WORKER_KILL}:2@worker-0,{INBOX_KILL}:2@worker-1"})
             charging.start(extra={ENV_KILL_AT: f"{CHARGING_KILL}:150"})
             self._collect_usage(workers)
             self._invoice_and_charge(workers, charging)
         self._show_hits(read_hits(self.kills.path, self._stats))
+
+    def _aborted_records(self) -> int:
+        """Records that the killed left in open transactions: in the log, and visible to nobody who reads committed."""
+        views = (read_view(self.stack.bootstrap, topic) for topic in TRANSACTIONAL_TOPICS)
+        return sum(len(view.aborted) for view in views)
 
     @property
     def _stats(self) -> Path:
@@ -260,12 +270,19 @@ class _BillingRun:
     # -- the end
 
     def _show_hits(self, hits: Hits) -> None:
-        hits.must_include([WORKER_KILL, CHARGING_KILL])
+        hits.must_include([WORKER_KILL, INBOX_KILL, CHARGING_KILL])
         aborted = sum(number for _, number in hits.aborts)
         self.screen.heading("What the kills hit")
         for name, number in hits.kill_points:
             self.screen.say(f"kill -9 at {name}: {number} process(es)")
+        replayed = self.progress.inbox_replays()
+        if not replayed:
+            raise FatalError("no inbox row was met again on replay: the kill missed, so that this run proves nothing")
         self.screen.say(f"transactions committed: {hits.commits:,}; aborted by the workers themselves: {aborted}")
+        self.screen.say(
+            f"records of aborted transactions, in the log and visible to nobody: {self._aborted_records():,}"
+        )
+        self.screen.say(f"inbox rows met again on replay, and skipped: {replayed:,}")
         self.screen.say(f"charges sent again under their own key: {self.progress.attempts_sent_again()}")
 
     def settle_and_reconcile(self, engine: Engine) -> Reconciliation:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,10 +28,10 @@ class Client:
     def send(self, raw: bytes) -> None:
         self._writer.write(raw)
 
-    async def receive(self) -> bytes | None:
+    async def receive(self, *, timeout_s: float = 20) -> bytes | None:
         """One frame without its length; None when the server closed the connection."""
         try:
-            prefix = await asyncio.wait_for(self._reader.readexactly(4), 20)
+            prefix = await asyncio.wait_for(self._reader.readexactly(4), timeout_s)
             return await self._reader.readexactly(int.from_bytes(prefix, "big"))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
@@ -96,22 +98,52 @@ def test_pipelined_requests_are_answered_in_their_order(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_answers_that_wait_for_the_disk_keep_their_order(tmp_path: Path) -> None:
-    """Making a topic waits for the disk; asking for versions behind it would not have to."""
+def end_offset_request(correlation_id: int, topic: str) -> bytes:
+    """A request that only reads, so that its answer need not wait for the disk."""
+    build = schema.request("list_offsets", 1)
+    wanted = (build.ListOffsetsPartition(partition_index=0, timestamp=-1),)
+    topics = (build.ListOffsetsTopic(name=topic, partitions=wanted),)
+    return write_request(correlation_id, "t", build.ListOffsetsRequest(replica_id=-1, topics=topics))
+
+
+def test_under_commit_an_answer_waits_for_the_disk_and_later_answers_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_is_ready = threading.Event()
+    real = os.fdatasync
+
+    def slow(fd: int) -> None:
+        assert disk_is_ready.wait(20)
+        real(fd)
 
     async def run() -> None:
         async with serving(tmp_path, fsync=FsyncPolicy.COMMIT) as (_, connect):
+            monkeypatch.setattr(os, "fdatasync", slow)
             client = await connect()
-            client.send(b"".join(metadata_request(n, f"t{n}") + versions_request(n + 100) for n in range(20)))
-            for number in range(20):
-                made, versions = await client.receive(), await client.receive()
-                assert made is not None
-                assert versions is not None
-                correlation_id, response = read_response(made, 3, 1)
-                assert (correlation_id, response.topics[0].error_code) == (number, ErrorCode.none)
-                assert read_response(versions, 18, 3)[0] == number + 100
+            client.send(metadata_request(1, "made") + end_offset_request(2, "made"))
+            with pytest.raises(TimeoutError):
+                await client.receive(timeout_s=0.3)
+            assert await is_alive_reading(connect)
+            disk_is_ready.set()
+            made, read = await client.receive(), await client.receive()
+            assert made is not None
+            assert read is not None
+            correlation_id, response = read_response(made, 3, 1)
+            assert (correlation_id, response.topics[0].error_code) == (1, ErrorCode.none)
+            correlation_id, response = read_response(read, 2, 1)
+            assert (correlation_id, response.topics[0].partitions[0].offset) == (2, 0)
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        disk_is_ready.set()
+
+
+async def is_alive_reading(connect: Connect) -> bool:
+    """Whether a reader is answered while a writer waits for the disk."""
+    client = await connect()
+    client.send(end_offset_request(1, "made"))
+    return await client.receive() is not None
 
 
 def test_a_newer_api_versions_is_answered_in_version_0(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def reach(name: str) -> None:
     if remaining > 1:
         _armed[name] = remaining - 1
         return
-    _die(name)
+    if _armed.pop(name, None) is not None:  # two threads may stand here: one of them logs the kill
+        _die(name)
 
 
 def arm_from_environment() -> None:

@@ -73,10 +73,10 @@ FAULTS: Final = {
     "error_500_stored": 0.002,
     "error_500_not_stored": 0.01,
     "rate_limit_429": 0.01,
-    "hang_ms": 1_500,
+    "hang_ms": 2_000,
 }
-PROVIDER_TIMEOUT_MS: Final = 1_000
-PROVIDER_QUIET_MS: Final = 1_500
+PROVIDER_TIMEOUT_MS: Final = 1_500
+PROVIDER_QUIET_MS: Final = 2_000
 STALLED_S: Final = 90.0
 """Nothing moved for so long: the run has failed, and says where."""
 _POLL_S: Final = 0.1

@@ -18,7 +18,12 @@ Settings = dict[str, Any]
 SESSION_TIMEOUT_MS: Final = 45_000
 TRANSACTION_TIMEOUT_MS: Final = 30_000
 
+# librdkafka's "rebootstrap" (KIP-899) drops every broker handle when none can be reached: with the only broker killed
+# and back, send_offsets_to_transaction then hung past its timeout in each of three tries (librdkafka 2.16.1).
+_RECOVERY: Final[Settings] = {"metadata.recovery.strategy": "none", "reconnect.backoff.max.ms": 1000}
+
 _CONSUMER_DEFAULTS: Final[Settings] = {
+    **_RECOVERY,
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -27,15 +32,14 @@ _CONSUMER_DEFAULTS: Final[Settings] = {
     "session.timeout.ms": SESSION_TIMEOUT_MS,
     "partition.assignment.strategy": "range",  # co-partitioned sources of a step go to one member
     "fetch.wait.max.ms": 100,
-    "reconnect.backoff.max.ms": 1000,
     "log.connection.close": False,
 }
 
 _PRODUCER_DEFAULTS: Final[Settings] = {
+    **_RECOVERY,
     "enable.idempotence": True,
     "acks": "all",
     "linger.ms": 5,
-    "reconnect.backoff.max.ms": 1000,
     # The Java client's: records of one key meet in one partition whoever writes them.
     "partitioner": "murmur2_random",
     "compression.type": "none",

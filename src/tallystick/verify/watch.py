@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tallystick.verify.oracle.read import ask_committed
+from tallystick.verify.oracle.read import PASSING_ERRORS, ask_committed
 
 _TIMEOUT_S: Final = 20.0
 _PENDING_TIMEOUT_S: Final = 1.0
@@ -46,9 +46,14 @@ class GroupWatch:
         self._raw.close()
 
     def members(self) -> int:
-        """Members that have partitions in a stable generation; 0 while the group rebalances."""
+        """Members that have partitions in a stable generation; 0 while the group rebalances or its coordinator moves."""
         future = self._admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)[self._group]
-        group = future.result(_TIMEOUT_S)
+        try:
+            group = future.result(_TIMEOUT_S)
+        except KafkaException as exception:
+            if exception.args[0].code() not in PASSING_ERRORS:
+                raise
+            return 0
         if group.state != ConsumerGroupState.STABLE:
             return 0
         return sum(bool(member.assignment.topic_partitions) for member in group.members if member.assignment)

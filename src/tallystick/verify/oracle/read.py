@@ -24,7 +24,7 @@ RECORDS_MAX: Final = 5_000_000
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.1
 _BATCH_RECORDS: Final = 1_000
-_PASSING: Final = frozenset(
+PASSING_ERRORS: Final = frozenset(
     {
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -118,7 +118,7 @@ def ask_committed(
             errors = [exception.args[0]]
         if not errors:
             return {(item.topic, item.partition): item.offset for item in found if item.offset >= 0}
-        if errors[0].code() not in _PASSING or time.monotonic() + _RETRY_S > deadline:
+        if errors[0].code() not in PASSING_ERRORS or time.monotonic() + _RETRY_S > deadline:
             raise KafkaException(errors[0])
         time.sleep(_RETRY_S)
 
@@ -168,7 +168,7 @@ def _drain(
             error = message.error()
             if error is None and offset < ends[partition]:
                 seen.append(_seen(message, identify))
-            elif error is not None and error.code() != _PARTITION_EOF and error.code() not in _PASSING:
+            elif error is not None and error.code() != _PARTITION_EOF and error.code() not in PASSING_ERRORS:
                 raise KafkaException(error)
             past = offset + 1 if error is None else offset
             if (error is None or error.code() == _PARTITION_EOF) and past >= ends[partition]:

@@ -46,7 +46,7 @@ class GroupWatch:
         self._raw.close()
 
     def members(self) -> int:
-        """Members that have partitions in a stable generation; 0 while the group rebalances or its coordinator moves."""
+        """Members that have partitions in a stable generation; 0 while group or coordinator move."""
         future = self._admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)[self._group]
         try:
             group = future.result(_TIMEOUT_S)

@@ -6,7 +6,6 @@ python tools/terminal_picture.py docs/images/make-run.svg -- tallystick demo bil
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,20 +14,16 @@ from rich.console import Console
 from rich.text import Text
 
 WIDTH = 100
-CURSOR_MOVES = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhlsu]")
 
 
 def main(target: Path, command: list[str]) -> int:
     environment = os.environ | {
         "FORCE_COLOR": "1",
+        "TTY_INTERACTIVE": "0",  # colours, but no bars that move
         "COLUMNS": str(WIDTH),
-        "TERM": "xterm-256color",
-        "TTY_COMPATIBLE": "0",
     }
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-    # A progress bar redraws its lines: what counts is what stands there at the end.
-    shown = CURSOR_MOVES.sub("", ended.stdout).replace(str(Path.cwd()) + "/", "")
-    lines = [line.rsplit("\r", 1)[-1] for line in shown.rstrip("\n").split("\n")]
+    lines = ended.stdout.replace(str(Path.cwd()) + "/", "").rstrip("\n").split("\n")
     console = Console(record=True, width=WIDTH, file=Path(os.devnull).open("w"))  # noqa: SIM115
     console.print(Text(f"$ {' '.join(command)}", style="bold"))
     console.print(Text.from_ansi("\n".join(lines)))

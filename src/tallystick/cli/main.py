@@ -19,6 +19,7 @@ from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.run import run
 from tallystick.cli.sandbox import sandbox
+from tallystick.cli.verify import verify
 from tallystick.errors import ConfigurationError, TallystickError
 
 EXTRA_OF_MODULE: Final = {
@@ -53,6 +54,8 @@ Build with it:
   tallystick run package.module:app   the workers of your application
 
   tallystick sandbox --data DIR       a payment provider that can fail
+
+  tallystick verify --bootstrap ...   a workload under kill -9, judged
 """
 
 app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -61,6 +64,7 @@ demo: Final = typer.Typer(name="demo", help="See it work: each demo starts what 
 app.command()(broker)
 app.command()(run)
 app.command()(sandbox)
+app.command()(verify)
 demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)

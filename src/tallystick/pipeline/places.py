@@ -15,5 +15,5 @@ AFTER_PROCESS: Final = declare("cycle.after-process", "the step ran; its outputs
 AFTER_PRODUCE: Final = declare("cycle.after-produce", "outputs are handed to the client, perhaps in the log")
 BEFORE_OFFSETS: Final = declare("cycle.before-offsets", "outputs are produced, offsets are not part of the transaction")
 AFTER_OFFSETS: Final = declare("cycle.after-offsets", "offsets are part of the transaction")
-BEFORE_COMMIT: Final = declare("cycle.before-commit", "all is sent, the end is not asked for")
+BEFORE_COMMIT: Final = declare("cycle.before-commit", "all is handed to the client, the end is not asked for")
 AFTER_COMMIT: Final = declare("cycle.after-commit", "committed, and the worker does not know anything after it")

@@ -32,6 +32,7 @@ from tallystick.demo.dataset import MASTER, SAMPLE, DirectTotals, cdnow_files, d
 from tallystick.demo.hits import Hits, KillWatch, read_hits
 from tallystick.demo.screen import Advance, Screen
 from tallystick.demo.stack import Stack, apache, embedded, external
+from tallystick.demo.vacancy import must_be_vacant
 from tallystick.errors import FatalError
 from tallystick.killpoints import ENV_KILL_AT, ENV_KILL_LOG
 from tallystick.ledger.money import Money
@@ -112,8 +113,10 @@ def run(options: RunOptions, screen: Screen) -> int:
         screen.say(f"payment provider at {sandbox.url}: it loses answers, answers 500 and 429")
         engine = open_database(stack.database_url)
         exits.callback(engine.dispose)
+        progress = BillingProgress(engine)
+        must_be_vacant(stack.bootstrap, FOLDED_TOPICS, progress)
         kills = KillWatch(options.folder / "kills.jsonl")
-        billing = _BillingRun(options, stack, sandbox, screen, dataset, direct, BillingProgress(engine), kills)
+        billing = _BillingRun(options, stack, sandbox, screen, dataset, direct, progress, kills)
         billing.process()
         result = billing.settle_and_reconcile(engine)
     screen.say(f"{time.monotonic() - started:.0f} s in all. Everything of this run is in {options.folder}")

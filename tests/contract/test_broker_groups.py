@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import (
-    WAIT_S,
     assigned,
     committed,
+    committed_place,
     consumer,
     eventually,
     make_topic,
@@ -58,7 +58,7 @@ def test_committed_offsets_and_their_metadata_survive_a_killed_broker(kafka: Clu
     kafka.kill()
     kafka.restart()
     with consumer(kafka.bootstrap, group) as reader:
-        (kept,) = reader.committed([TopicPartition(topic, 0)], timeout=WAIT_S)
+        kept = committed_place(reader, topic)
         assert (kept.offset, kept.metadata) == (7, "note")
 
 

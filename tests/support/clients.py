@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 WAIT_S: Final = 40.0
 """How long a test waits for what must happen. Far more than it takes, so that a slow machine fails nothing."""
+
+_COORDINATOR_IS_LOADING: Final = {"NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE"}
 
 Config = str | int | float | bool
 
@@ -144,7 +146,24 @@ def assigned(source: Consumer) -> list[int]:
     return sorted(part.partition for part in source.assignment())
 
 
+def committed_place(source: Consumer, topic: str, *, partition: int = 0) -> TopicPartition:
+    """The group's committed offset with its metadata, as OffsetFetch answers it.
+
+    A coordinator that loads its offsets after a restart says so; librdkafka passes that on without calling it
+    retriable, and asking again is the caller's part.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            (answer,) = source.committed([TopicPartition(topic, partition)], timeout=WAIT_S)
+        except KafkaException as refused:
+            if refused.args[0].name() not in _COORDINATOR_IS_LOADING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return answer
+
+
 def committed(source: Consumer, topic: str, *, partition: int = 0) -> int:
-    """The group's committed offset, as OffsetFetch answers it; negative if there is none."""
-    (answer,) = source.committed([TopicPartition(topic, partition)], timeout=WAIT_S)
-    return int(answer.offset)
+    """The group's committed offset; negative if there is none."""
+    return int(committed_place(source, topic, partition=partition).offset)

@@ -1,4 +1,4 @@
-"""What ``make run`` and ``tallystick demo`` do: the place where the parts are wired together and then broken on purpose.
+"""What ``make run`` and ``tallystick demo`` do: where the parts are wired together and then broken on purpose.
 
 Owns: the order of a demonstration, its kills and its screen. Must not know: how any part works inside.
 """

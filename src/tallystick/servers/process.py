@@ -24,6 +24,9 @@ LOG_TAIL_LINES: Final = 25
 
 _POLL_INTERVAL_S: Final = 0.05
 
+_GUARD: Final = ("/bin/sh", "-c", 'read -r _; kill -9 "$1"', "guard")
+"""Waits until the other end of its stdin closes, which the end of the caller does, then kills the process named."""
+
 
 class ServerFailed(FatalError):
     """A server did not start, or died. The message ends with the last lines of its log."""
@@ -59,7 +62,8 @@ class ChildServer:
     """One child process with its log; at most one runs at a time.
 
     ``name`` is what errors call it. The process gets its own session, so that Ctrl-C in a terminal reaches only the
-    caller, who then stops the servers in the right order. Whatever still runs when the interpreter exits is killed.
+    caller, who then stops the servers in the right order. Whatever still runs when the caller ends is killed, however
+    the caller ends: a guard, a shell that waits at a pipe, notices even a SIGKILL.
     """
 
     name: str
@@ -69,6 +73,7 @@ class ChildServer:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: User | None = None
     _process: subprocess.Popen[bytes] | None = None
+    _guard: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -85,6 +90,7 @@ class ChildServer:
         """Start the process; returns before it is ready. Starting twice is a ``ConfigurationError``."""
         if self.is_running:
             raise ConfigurationError(f"{self.name} is running already")
+        self._dismiss_guard()  # of a process that ended by itself
         environment = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is built by this package, no shell
@@ -99,6 +105,9 @@ class ChildServer:
                 group=self.user.gid if self.user else None,
                 extra_groups=[] if self.user else None,
             )
+        self._guard = subprocess.Popen(  # noqa: S603
+            [*_GUARD, str(self._process.pid)], stdin=subprocess.PIPE, cwd="/", start_new_session=True
+        )
         atexit.register(self.kill)
 
     def wait_until(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
@@ -106,6 +115,7 @@ class ChildServer:
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.is_running:
+                self._dismiss_guard()
                 status = self._process.returncode if self._process else None
                 raise ServerFailed(f"{self.name} ended with status {status} before it was ready:\n{log_tail(self.log)}")
             if time.monotonic() > deadline:
@@ -118,6 +128,7 @@ class ChildServer:
         process = self._process
         if process is None:
             return
+        self._dismiss_guard()
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         try:
@@ -127,6 +138,16 @@ class ChildServer:
             process.wait()
         self._process = None
         atexit.unregister(self.kill)
+
+    def _dismiss_guard(self) -> None:
+        # Before the server is waited for: from then on its process id may be another process's.
+        guard, self._guard = self._guard, None
+        if guard is None:
+            return
+        guard.kill()
+        guard.wait()
+        if guard.stdin is not None:
+            guard.stdin.close()
 
     def kill(self) -> None:
         """SIGKILL, as the kernel's out-of-memory killer would do it, and wait for the end."""

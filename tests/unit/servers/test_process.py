@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,36 @@ def test_a_killed_server_is_gone_when_kill_returns(tmp_path: Path) -> None:
     server.kill()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_server_ends_with_its_caller_even_if_that_is_killed(tmp_path: Path) -> None:
+    program = f"""
+import sys, time
+from pathlib import Path
+from tallystick.servers.process import ChildServer
+folder = Path({str(tmp_path)!r})
+server = ChildServer("Example", [sys.executable, "-c", "import time; time.sleep(60)"], log=folder / "log", cwd=folder)
+server.start()
+print(server.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as caller:
+        assert caller.stdout is not None
+        pid = int(caller.stdout.readline())
+        os.kill(pid, 0)
+        caller.kill()
+    deadline = time.monotonic() + 20
+    while _runs(pid):
+        assert time.monotonic() < deadline, f"process {pid} outlived its caller"
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # a container's first process may never collect it
 
 
 def test_a_second_start_is_refused(tmp_path: Path) -> None:

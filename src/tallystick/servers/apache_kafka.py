@@ -60,6 +60,15 @@ def class_path(cache: Path | None = None) -> str:
     return ":".join(str(path) for path in fetch(jars, folder, label=f"Apache Kafka {VERSION}"))
 
 
+def encode_cluster_id(raw: bytes) -> str:
+    """Kafka's text of a 16-byte id: base64 for URLs without padding, and like Kafka's own without a leading ``-``.
+
+    The tool that formats the storage takes a text that starts with ``-`` for an option: one random id in 64.
+    """
+    text = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return f"A{text[1:]}" if text.startswith("-") else text
+
+
 class ApacheKafka:
     """A context manager around one Apache Kafka process with one broker.
 
@@ -101,6 +110,7 @@ class ApacheKafka:
         folder = self._folder()
         # Another process can take a port between the look and the use: then the broker ends at once, and new ports
         # are tried. After the first start the ports are kept, because clients know them.
+        formatted_before = (folder / "data" / "meta.properties").exists()
         for attempt in range(1, _START_ATTEMPTS + 1):
             fresh = self._port == 0
             if fresh:
@@ -112,10 +122,13 @@ class ApacheKafka:
             try:
                 server.wait_until(self._answers, timeout_s=_START_TIMEOUT_S)
             except ServerFailed:
-                if attempt == _START_ATTEMPTS or "Address already in use" not in log_tail(self.log):
+                in_use = "Address already in use" in log_tail(self.log, lines=500)
+                if attempt == _START_ATTEMPTS or not in_use:
                     raise
-                if fresh:
+                if fresh:  # the storage has the controller's port in it
                     self._port = 0
+                    if not formatted_before:
+                        shutil.rmtree(folder / "data")
                 continue
             self._server = server
             break
@@ -196,7 +209,7 @@ class ApacheKafka:
     def _format(self, folder: Path, classes: str) -> None:
         if (folder / "data" / "meta.properties").exists():
             return
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = encode_cluster_id(uuid.uuid4().bytes)
         settings = str(folder / "server.properties")
         arguments = ["format", "--standalone", "--cluster-id", cluster_id, "--config", settings]
         command = [str(java()), *_JVM, "-cp", classes, "kafka.tools.StorageTool", *arguments]

@@ -85,7 +85,7 @@ def external(folder: Path, *, bootstrap: str | None, database_url: str | None) -
             )
             return
         yield Stack(
-            broker_name=f"Kafka at {bootstrap}",
+            broker_name="your Kafka",
             database_name=database_name,
             bootstrap=bootstrap,
             database_url=database,

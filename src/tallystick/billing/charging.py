@@ -25,6 +25,7 @@ from tallystick.boundary.effect_ledger import EffectLedger
 from tallystick.boundary.outbox_relay import OutboxRelay
 from tallystick.boundary.providers.stripe_like import StripeLike
 from tallystick.errors import TallystickError
+from tallystick.stopping import StopFlag
 
 _log = structlog.get_logger(__name__)
 _RETRY_ABSENT_S = 1.0
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quiet-ms", type=int, default=60_000, help="how long after a send a listing is believed")
     parser.add_argument("--concurrency", type=int, default=64, help="requests in flight")
     options = parser.parse_args(arguments)
-    stop = threading.Event()
+    stop = StopFlag()
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()

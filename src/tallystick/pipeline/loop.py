@@ -33,6 +33,7 @@ from tallystick.pipeline.records import Record
 from tallystick.pipeline.settings import TRANSACTION_TIMEOUT_MS, consumer_settings, producer_settings
 from tallystick.pipeline.strategy import Parts, Strategy
 from tallystick.pipeline.work import BatchWork, WorkStopped
+from tallystick.stopping import StopFlag
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ class StepLoop:
         self._plan = plan
         self._consumer_settings = consumer_settings(plan.consumer, guarantee=plan.guarantee)
         self._producer_settings = producer_settings(plan.producer, self._consumer_settings, guarantee=plan.guarantee)
-        self._stop = stop or threading.Event()
+        self._stop = stop or StopFlag()
         self._clock = clock or SystemClock()
         self._high: dict[tuple[str, int], int] = {}
         self.counters = Counters()

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from tallystick.errors import ConfigurationError
 from tallystick.killpoints import ENV_KILL_AT
 from tallystick.pipeline.slots import SlotLock
 from tallystick.pipeline.worker_main import Exit
+from tallystick.stopping import StopFlag
 
 log = structlog.get_logger(__name__)
 
@@ -153,7 +153,7 @@ class Supervisor:
         if not config.slots or len(set(config.slots)) != len(config.slots):
             raise ConfigurationError(f"slots {list(config.slots)} are not a set of names")
         self._config = config
-        self._stopping = threading.Event()
+        self._stopping = StopFlag()
 
     def stop(self) -> None:
         """Drain all workers; ``run`` returns then. Safe in a signal handler."""

@@ -25,12 +25,14 @@ from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.counters import StatsFile
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.loop import LoopPlan, StepLoop
+from tallystick.stopping import StopFlag
 
 log = structlog.get_logger(__name__)
 
 Setting = str | int | float | bool
 
 _DRAIN_TIMEOUT_S: Final = 60.0
+_LOOK_S: Final = 0.02
 _STATS_INTERVAL_S: Final = 0.2
 
 
@@ -66,13 +68,13 @@ def run_worker(app: App, config: WorkerConfig, *, stop: threading.Event | None =
     """
     if not app.steps:
         raise ConfigurationError(f"application {app.name!r} has no steps")
-    stopping = stop or threading.Event()
+    stopping = stop or StopFlag()
     threads = [_StepThread(StepLoop(plan, stop=stopping), config) for plan in plans(app, config)]
     with _Signals(stopping):
         for thread in threads:
             thread.start()
-        while not stopping.wait(0.2):
-            pass
+        while not stopping.is_set():  # never wait: a handler of this thread sets it, and the caller's may have a lock
+            time.sleep(_LOOK_S)
         deadline = time.monotonic() + _DRAIN_TIMEOUT_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -22,6 +22,7 @@ from tallystick.errors import ConfigurationError, FencedError
 from tallystick.pipeline.app import App
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.worker import WorkerConfig, run_worker
+from tallystick.stopping import StopFlag
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     configure_logs(options.log_level)
     structlog.contextvars.bind_contextvars(slot=options.slot, pid=os.getpid())
-    stopping = threading.Event()
+    stopping = StopFlag()
     if options.parent_pipe is not None:
         threading.Thread(target=_watch, args=(options.parent_pipe, stopping), daemon=True).start()
     try:

@@ -220,30 +220,8 @@ class EffectLedger:
         whose lease ran out after SENT become UNKNOWN here.
         """
         now_ms = self._clock.now_ms()
-        if not self._is_due(provider, now_ms, statements.claimable(now_ms)):
-            return ()
-        with self._engine.begin() as connection:
-            token = next_epoch(connection, _TOKEN_COUNTER)
-            self._expire(connection, provider, now_ms)
-            due = (
-                select(_a.attempt_id)
-                .where(_a.provider == provider, statements.claimable(now_ms))
-                .order_by(_a.created_at_ms, _a.attempt_id)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            rows = connection.execute(
-                update(schema.effect_attempt)
-                .where(_a.attempt_id.in_(due.scalar_subquery()))
-                .values(
-                    state=statements.next_state(Event.CLAIM),
-                    fencing_token=token,
-                    lease_owner=owner,
-                    lease_until_ms=now_ms + lease_ms,
-                )
-                .returning(schema.effect_attempt)
-            ).mappings()
-            return tuple(_attempt(row) for row in rows)
+        due = statements.claimable(now_ms)
+        return self._lease(Event.CLAIM, due, now_ms, provider=provider, owner=owner, limit=limit, lease_ms=lease_ms)
 
     def mark_sent(self, attempts: Sequence[Attempt], *, policy: ProviderPolicy, lease_ms: int) -> tuple[Attempt, ...]:
         """Commit SENT, before the first byte leaves; returns those that may be sent, with their deadlines.
@@ -282,31 +260,8 @@ class EffectLedger:
     ) -> tuple[Attempt, ...]:
         """Lease unknown attempts that may not be sent again and were last sent at least ``quiet_ms`` ago."""
         now_ms = self._clock.now_ms()
-        resolvable = statements.resolvable(now_ms, quiet_ms)
-        if not self._is_due(provider, now_ms, resolvable):
-            return ()
-        with self._engine.begin() as connection:
-            token = next_epoch(connection, _TOKEN_COUNTER)
-            self._expire(connection, provider, now_ms)
-            due = (
-                select(_a.attempt_id)
-                .where(_a.provider == provider, resolvable)
-                .order_by(_a.created_at_ms, _a.attempt_id)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            rows = connection.execute(
-                update(schema.effect_attempt)
-                .where(_a.attempt_id.in_(due.scalar_subquery()))
-                .values(
-                    state=statements.next_state(Event.RESOLVE),
-                    fencing_token=token,
-                    lease_owner=owner,
-                    lease_until_ms=now_ms + lease_ms,
-                )
-                .returning(schema.effect_attempt)
-            ).mappings()
-            return tuple(_attempt(row) for row in rows)
+        due = statements.resolvable(now_ms, quiet_ms)
+        return self._lease(Event.RESOLVE, due, now_ms, provider=provider, owner=owner, limit=limit, lease_ms=lease_ms)
 
     def known_objects(self, attempt: Attempt) -> frozenset[str]:
         """Provider objects already recorded for other attempts of the same intent."""
@@ -448,6 +403,43 @@ class EffectLedger:
             )
 
     # -- inside
+
+    def _lease(
+        self,
+        event: Event,
+        due: ColumnElement[bool],
+        now_ms: int,
+        *,
+        provider: str,
+        owner: str,
+        limit: int,
+        lease_ms: int,
+    ) -> tuple[Attempt, ...]:
+        """Take ``event`` with up to ``limit`` attempts that are ``due``, oldest first, under one new fencing token."""
+        if not self._is_due(provider, now_ms, due):
+            return ()
+        with self._engine.begin() as connection:
+            token = next_epoch(connection, _TOKEN_COUNTER)
+            self._expire(connection, provider, now_ms)
+            oldest = (
+                select(_a.attempt_id)
+                .where(_a.provider == provider, due)
+                .order_by(_a.created_at_ms, _a.attempt_id)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            rows = connection.execute(
+                update(schema.effect_attempt)
+                .where(_a.attempt_id.in_(oldest.scalar_subquery()))
+                .values(
+                    state=statements.next_state(event),
+                    fencing_token=token,
+                    lease_owner=owner,
+                    lease_until_ms=now_ms + lease_ms,
+                )
+                .returning(schema.effect_attempt)
+            ).mappings()
+            return tuple(_attempt(row) for row in rows)
 
     def _is_due(self, provider: str, now_ms: int, wanted: ColumnElement[bool]) -> bool:
         """A look without a write lock, so that an idle dispatcher disturbs nobody."""

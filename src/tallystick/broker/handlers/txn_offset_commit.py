@@ -5,12 +5,11 @@ Version 5 (transaction version 2) is not answered.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.groups.coordinator import Committer
-from tallystick.broker.groups.records import CommittedOffset
+from tallystick.broker.handlers.committed_rows import answer, offsets_of
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 
@@ -18,35 +17,11 @@ from tallystick.wire.errors import ErrorCode
 async def handle(context: RequestContext, request: Any) -> Any:
     errors = _commit(context, request)
     build = schema.response("txn_offset_commit", context.api_version)
-    return build.TxnOffsetCommitResponse(
-        throttle_time=timedelta(0),
-        topics=tuple(
-            build.TxnOffsetCommitResponseTopic(
-                name=topic.name,
-                partitions=tuple(
-                    build.TxnOffsetCommitResponsePartition(
-                        partition_index=row.partition_index, error_code=errors[topic.name, row.partition_index]
-                    )
-                    for row in topic.partitions
-                ),
-            )
-            for topic in request.topics
-        ),
-    )
+    return answer(build, "TxnOffsetCommitResponse", request, errors)
 
 
 def _commit(context: RequestContext, request: Any) -> dict[tuple[str, int], ErrorCode]:
-    offsets = tuple(
-        CommittedOffset(
-            topic=topic.name,
-            partition=row.partition_index,
-            offset=row.committed_offset,
-            leader_epoch=getattr(row, "committed_leader_epoch", -1),
-            metadata=row.committed_metadata or "",
-        )
-        for topic in request.topics
-        for row in topic.partitions
-    )
+    offsets = offsets_of(request)
     error = context.node.transactions.verify_group(
         request.transactional_id,
         request.producer_id,

@@ -8,26 +8,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import shutil
-import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import uuid
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from tallystick.errors import ConfigurationError
 from tallystick.servers.cache import cache_folder
 from tallystick.servers.jars import fetch, parse_lock
+from tallystick.servers.managed import ManagedServer
 from tallystick.servers.process import ChildServer, ServerFailed, free_port, log_tail
 
 VERSION: Final = "4.3.1"
 _HOST: Final = "127.0.0.1"
 _START_TIMEOUT_S: Final = 90.0
-_STOP_TIMEOUT_S: Final = 20.0
 _START_ATTEMPTS: Final = 3
 _JVM: Final = (
     "-Xmx512m",
@@ -69,7 +66,7 @@ def encode_cluster_id(raw: bytes) -> str:
     return f"A{text[1:]}" if text.startswith("-") else text
 
 
-class ApacheKafka:
+class ApacheKafka(ManagedServer):
     """A context manager around one Apache Kafka process with one broker.
 
     ``data`` None means a temporary folder that ``stop`` removes; ``cache`` is where the jars are kept;
@@ -77,30 +74,20 @@ class ApacheKafka:
     over ``restart``. Raises ``ServerFailed`` with the last log lines if it does not start.
     """
 
+    _name = "Apache Kafka"
+    _temporary_prefix = "tallystick-kafka-"
+
     def __init__(self, cache: Path | None = None, data: Path | None = None, *, num_partitions: int = 4) -> None:
+        super().__init__(data)
         self._cache = cache
-        self._given_data = data
         self._num_partitions = num_partitions
-        self._server: ChildServer | None = None
-        self._home: Path | None = None
-        self._port = 0
 
     @property
     def bootstrap(self) -> str:
         """``host:port`` for clients."""
         if not self._port:
-            raise ServerFailed("Apache Kafka was not started yet")
+            raise self._not_started()
         return f"{_HOST}:{self._port}"
-
-    @property
-    def pid(self) -> int:
-        """The process id, for a test that wants to stop it its own way."""
-        return self._running().pid
-
-    @property
-    def log(self) -> Path:
-        """The server's log file."""
-        return self._folder() / "server.log"
 
     def start(self) -> Self:
         """Format the storage if it is new, start, and wait until the broker answers requests."""
@@ -133,48 +120,6 @@ class ApacheKafka:
             self._server = server
             break
         return self
-
-    def stop(self) -> None:
-        """Stop in order, then remove the data if it is temporary."""
-        if self._server is not None:
-            self._server.signal_and_wait(signal.SIGTERM, timeout_s=_STOP_TIMEOUT_S)
-            self._server = None
-        if self._given_data is None and self._home is not None:
-            shutil.rmtree(self._home, ignore_errors=True)
-            self._home = None
-
-    def kill(self) -> None:
-        """SIGKILL. The data stays for ``restart``."""
-        self._running().kill()
-
-    def restart(self) -> Self:
-        """Start again on the same port and data, after ``kill`` or from running."""
-        server = self._running()
-        server.signal_and_wait(signal.SIGTERM, timeout_s=_STOP_TIMEOUT_S)
-        return self.start()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _running(self) -> ChildServer:
-        if self._server is None:
-            raise ServerFailed("Apache Kafka was not started yet")
-        return self._server
-
-    def _folder(self) -> Path:
-        if self._home is None:
-            self._home = self._given_data or Path(tempfile.mkdtemp(prefix="tallystick-kafka-"))
-            self._home.mkdir(parents=True, exist_ok=True)
-        return self._home
 
     def _write_settings(self, folder: Path) -> None:
         self._port, controller = free_port(), free_port()

@@ -15,10 +15,10 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from tallystick.errors import ConfigurationError
+from tallystick.servers.managed import ManagedServer
 from tallystick.servers.process import ChildServer, ServerFailed, User, free_port, log_tail
 
 MAJOR_VERSION: Final = 18
@@ -27,7 +27,6 @@ _USER: Final = "tallystick"
 _DATABASE: Final = "postgres"
 _UNPRIVILEGED: Final = "nobody"
 _START_TIMEOUT_S: Final = 30.0
-_STOP_TIMEOUT_S: Final = 20.0
 _START_ATTEMPTS: Final = 20
 
 
@@ -67,7 +66,7 @@ def _blocked_folder(path: Path) -> Path | None:
     return None
 
 
-class PostgreSQL:
+class PostgreSQL(ManagedServer):
     """A context manager around one PostgreSQL server.
 
     ``data`` None means a temporary folder that ``stop`` removes. ``url`` is for SQLAlchemy with psycopg 3, and stays
@@ -75,15 +74,16 @@ class PostgreSQL:
     with the last log lines if it does not start.
     """
 
+    _name = "PostgreSQL"
+    _temporary_prefix = "tallystick-postgresql-"
+    _stop_signal = signal.SIGINT
+
     def __init__(self, data: Path | None = None, *, settings: dict[str, str] | None = None) -> None:
-        self._given_data = data
+        super().__init__(data)
         self._settings = dict(settings or {})
         self._user = _unprivileged_user()
-        self._server: ChildServer | None = None
-        self._home: Path | None = None
         self._binaries: Path | None = None
         self._borrowed: Path | None = None
-        self._port = 0
         self._password = ""
 
     @property
@@ -94,18 +94,8 @@ class PostgreSQL:
     def url_of(self, database: str) -> str:
         """The URL of another database of this server."""
         if not self._port:
-            raise ServerFailed("PostgreSQL was not started yet")
+            raise self._not_started()
         return f"postgresql+psycopg://{_USER}:{self._password}@{_HOST}:{self._port}/{database}"
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id."""
-        return self._running().pid
-
-    @property
-    def log(self) -> Path:
-        """The server's log file."""
-        return self._folder() / "server.log"
 
     def start(self) -> Self:
         """Make the cluster if it is new, start, and wait until it accepts connections."""
@@ -133,61 +123,26 @@ class PostgreSQL:
         return self
 
     def stop(self) -> None:
-        """Fast shutdown (SIGINT), then remove the data if it is temporary."""
-        if self._server is not None:
-            self._server.signal_and_wait(signal.SIGINT, timeout_s=_STOP_TIMEOUT_S)
-            self._server = None
-        if self._given_data is None and self._home is not None:
-            shutil.rmtree(self._home, ignore_errors=True)
-            self._home = None
+        """Fast shutdown (SIGINT), then remove the data if it is temporary, and the borrowed binaries."""
+        super().stop()
         if self._borrowed is not None:
             shutil.rmtree(self._borrowed, ignore_errors=True)
             self._borrowed = self._binaries = None
-
-    def kill(self) -> None:
-        """SIGKILL of the postmaster; its backends notice and end. The data stays for ``restart``."""
-        self._running().kill()
-
-    def restart(self) -> Self:
-        """Start again on the same port and data, after ``kill`` or from running; recovers from the log."""
-        self._running().signal_and_wait(signal.SIGINT, timeout_s=_STOP_TIMEOUT_S)
-        return self.start()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _running(self) -> ChildServer:
-        if self._server is None:
-            raise ServerFailed("PostgreSQL was not started yet")
-        return self._server
 
     def _may_retry(self) -> bool:
         # After a SIGKILL the backends need a moment to notice; until then the shared memory block is in use.
         tail = log_tail(self.log)
         return any(sign in tail for sign in ("pre-existing shared memory block", "Address already in use"))
 
-    def _folder(self) -> Path:
-        if self._home is None:
-            self._home = self._given_data or Path(tempfile.mkdtemp(prefix="tallystick-postgresql-"))
-            self._home.mkdir(parents=True, exist_ok=True)
-            if self._user is not None:
-                os.chown(self._home, self._user.uid, self._user.gid)
-                blocked = _blocked_folder(self._home.parent)
-                if blocked is not None:
-                    raise ConfigurationError(
-                        f"PostgreSQL refuses to run as root, and user {_UNPRIVILEGED!r} may not enter {blocked}",
-                        remedy="Run as a user other than root, or choose a data folder that others may enter",
-                    )
-        return self._home
+    def _prepare_folder(self, home: Path) -> None:
+        if self._user is not None:
+            os.chown(home, self._user.uid, self._user.gid)
+            blocked = _blocked_folder(home.parent)
+            if blocked is not None:
+                raise ConfigurationError(
+                    f"PostgreSQL refuses to run as root, and user {_UNPRIVILEGED!r} may not enter {blocked}",
+                    remedy="Run as a user other than root, or choose a data folder that others may enter",
+                )
 
     def _reachable_binaries(self) -> Path:
         """The installation, or a copy of it where the virtual environment lies in a folder of root's own."""

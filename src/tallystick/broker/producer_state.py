@@ -130,10 +130,6 @@ class ProducerStates:
             entry is not None and entry.transaction_first_offset is not None and entry.producer_epoch == producer_epoch
         )
 
-    def open_transaction_of(self, producer_id: int) -> int | None:
-        """The first offset of the producer's open transaction here."""
-        return self._open.get(producer_id)
-
     def check_marker(self, *, producer_id: int, producer_epoch: int, coordinator_epoch: int) -> Decision:
         """What to do with a marker that a coordinator writes."""
         entry = self.producers.get(producer_id)

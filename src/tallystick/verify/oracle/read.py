@@ -123,21 +123,6 @@ def ask_committed(
         time.sleep(_RETRY_S)
 
 
-def end_offsets(
-    bootstrap: str, topic: str, *, isolation: str = "read_committed", timeout_s: float = 30.0
-) -> dict[int, int]:
-    """By partition: the last stable offset for ``read_committed``, the high watermark for ``read_uncommitted``."""
-    deadline = time.monotonic() + timeout_s
-    consumer = _consumer(bootstrap, isolation)
-    try:
-        return {
-            partition: _end_offset(consumer, topic, partition, deadline)
-            for partition in _partitions(consumer, topic, deadline)
-        }
-    finally:
-        consumer.close()
-
-
 def _read(
     bootstrap: str, topic: str, isolation: str, identify: Identify, deadline: float
 ) -> tuple[tuple[Seen, ...], dict[int, int]]:

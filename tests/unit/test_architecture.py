@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grimp
 
-GROUND = {"errors", "ids", "clock", "config", "killpoints", "stopping"}
+GROUND = {"errors", "ids", "clock", "config", "killpoints", "processes", "stopping"}
 DOCUMENT = Path(__file__).parents[2] / "ARCHITECTURE.md"
 
 

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.errors import ConfigurationError, TallystickError
+from tallystick.processes import end_process
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -125,12 +126,7 @@ class EmbeddedBroker:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(number)
-        try:
-            process.wait(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process, number, timeout_s=STOP_TIMEOUT_S)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()

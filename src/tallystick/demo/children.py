@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tallystick.errors import FatalError
+from tallystick.processes import end_process
 
 STOP_TIMEOUT_S: Final = 20.0
 
@@ -59,14 +60,8 @@ class Child:
     def stop(self) -> None:
         """End it and wait for it."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end_process(process, signal.SIGTERM, timeout_s=STOP_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,6 @@ Owns: starting, killing and restarting it on the same port and data. Must not kn
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tallystick.errors import FatalError
+from tallystick.processes import end_process
 
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 10.0
@@ -103,13 +103,7 @@ class SandboxProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        if process.poll() is None:
-            os.kill(process.pid, number)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process, number, timeout_s=STOP_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         self.start()

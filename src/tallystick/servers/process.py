@@ -6,7 +6,6 @@ Owns: the child process, its log file and the deadlines. Must not know: which se
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.errors import ConfigurationError, FatalError
+from tallystick.processes import end_process
 
 LOG_TAIL_LINES: Final = 25
 """How many of the last log lines an error carries."""
@@ -129,13 +129,7 @@ class ChildServer:
         if process is None:
             return
         self._dismiss_guard()
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process, number, timeout_s=timeout_s)
         self._process = None
         atexit.unregister(self.kill)
 

@@ -17,6 +17,7 @@ from tests.support.clients import (
     poll_until,
     producer,
     read_all,
+    read_ended,
     send,
     transactional,
 )
@@ -63,8 +64,8 @@ def test_a_committed_transaction_becomes_visible_in_all_its_partitions(kafka: Cl
     assert read_all(kafka.bootstrap, topic, partition=0) == []
     assert read_all(kafka.bootstrap, topic, partition=0, isolation="read_uncommitted") == [b"a0", b"b0"]
     commit(client)
-    assert read_all(kafka.bootstrap, topic, partition=0) == [b"a0", b"b0"]
-    assert read_all(kafka.bootstrap, topic, partition=1) == [b"a1"]
+    assert read_ended(kafka, topic, partition=0) == [b"a0", b"b0"]
+    assert read_ended(kafka, topic, partition=1) == [b"a1"]
 
 
 def test_an_aborted_transaction_is_never_visible_to_read_committed(kafka: Cluster, names: Names) -> None:
@@ -76,7 +77,7 @@ def test_an_aborted_transaction_is_never_visible_to_read_committed(kafka: Cluste
     client.begin_transaction()
     send(client, topic, [b"good"])
     commit(client)
-    assert read_all(kafka.bootstrap, topic) == [b"good"]
+    assert read_ended(kafka, topic) == [b"good"]
     assert read_all(kafka.bootstrap, topic, isolation="read_uncommitted") == [b"bad", b"good"]
 
 
@@ -91,7 +92,7 @@ def test_interleaved_transactions_are_told_apart(kafka: Cluster, names: Names) -
             send(bad, topic, [f"bad{round_number}{part}".encode()])
         abort(bad)
         commit(good)
-    assert read_all(kafka.bootstrap, topic) == [f"good{i}{j}".encode() for i in range(3) for j in range(3)]
+    assert read_ended(kafka, topic) == [f"good{i}{j}".encode() for i in range(3) for j in range(3)]
 
 
 def test_nothing_after_an_open_transaction_is_visible_until_it_ends(kafka: Cluster, names: Names) -> None:
@@ -104,7 +105,7 @@ def test_nothing_after_an_open_transaction_is_visible_until_it_ends(kafka: Clust
     assert last_stable_offset(kafka, topic) == 1
     assert read_all(kafka.bootstrap, topic) == [b"before"]
     commit(client)
-    assert read_all(kafka.bootstrap, topic) == [b"before", b"inside", b"after"]
+    assert read_ended(kafka, topic) == [b"before", b"inside", b"after"]
     assert last_stable_offset(kafka, topic) == 4  # three records and the marker
 
 
@@ -131,7 +132,7 @@ def test_a_new_producer_of_the_same_id_fences_the_old_one(kafka: Cluster, names:
     new.begin_transaction()
     send(new, topic, [b"new"])
     commit(new)
-    assert read_all(kafka.bootstrap, topic) == [b"new"]
+    assert read_ended(kafka, topic) == [b"new"]
 
 
 def test_a_fenced_producers_records_are_refused(kafka: Cluster, names: Names) -> None:
@@ -184,7 +185,7 @@ def test_offsets_and_records_commit_together(kafka: Cluster, names: Names) -> No
     client.send_offsets_to_transaction([TopicPartition(source, 0, 3)], metadata, WAIT_S)
     commit(client)
     assert committed(worker, source) == 3
-    assert read_all(kafka.bootstrap, target) == [b"out again"]
+    assert read_ended(kafka, target) == [b"out again"]
     worker.close()
 
 
@@ -249,7 +250,7 @@ def test_an_open_transaction_survives_a_killed_broker_and_commits(kafka: Cluster
         send(client, target, [b"after"])
         assert read_all(kafka.bootstrap, target) == []
         commit(client)
-        assert read_all(kafka.bootstrap, target) == [b"before", b"after"]
+        assert read_ended(kafka, target) == [b"before", b"after"]
         assert committed(outsider, source) == 4
 
 
@@ -264,7 +265,7 @@ def test_a_transaction_left_open_over_a_kill_is_aborted_by_the_next_owner(kafka:
     heir.begin_transaction()
     send(heir, topic, [b"heir"])
     commit(heir)
-    assert read_all(kafka.bootstrap, topic) == [b"heir"]
+    assert read_ended(kafka, topic) == [b"heir"]
 
 
 def test_committed_and_aborted_stay_what_they_were_over_a_kill(kafka: Cluster, names: Names) -> None:
@@ -282,4 +283,4 @@ def test_committed_and_aborted_stay_what_they_were_over_a_kill(kafka: Cluster, n
             abort(client)
     kafka.kill()
     kafka.restart()
-    assert read_all(kafka.bootstrap, topic) == expected
+    assert read_ended(kafka, topic) == expected

@@ -17,7 +17,7 @@ from kio.schema.end_txn.v1.request import EndTxnRequest
 from kio.schema.end_txn.v1.response import EndTxnResponse
 from kio.serial import entity_reader
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import WAIT_S, eventually, make_topic, read_all, transactional
+from tests.support.clients import WAIT_S, eventually, make_topic, read_all, read_ended, transactional
 
 from tallystick.pipeline import Guarantee
 from tallystick.verify.frames import END_TXN, INIT_PRODUCER_ID, RequestFrame
@@ -80,7 +80,7 @@ def test_a_bare_loop_has_its_next_transaction_torn_by_apache_kafka_and_kept_whol
     producer.begin_transaction()
     producer.produce(topic, b"first", partition=0)
     hold = commit_across_a_cut(producer, proxy)
-    assert read_all(kafka.bootstrap, topic) == [b"first"]
+    assert read_ended(kafka, topic) == [b"first"]
 
     producer.begin_transaction()
     producer.produce(topic, b"second, first half", partition=0)
@@ -88,7 +88,7 @@ def test_a_bare_loop_has_its_next_transaction_torn_by_apache_kafka_and_kept_whol
     hold.release()
     refusal = error_of(hold.wait_answered(WAIT_S))
 
-    visible = read_all(kafka.bootstrap, topic)
+    visible = read_ended(kafka, topic)
     if kafka.name == "apache":
         assert refusal == 0
         assert visible == [b"first", b"second, first half"]  # nobody committed this

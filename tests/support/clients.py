@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from tests.support.brokers import Cluster
 
 WAIT_S: Final = 40.0
 """How long a test waits for what must happen. Far more than it takes, so that a slow machine fails nothing."""
@@ -113,6 +114,22 @@ def read_all(bootstrap: str, topic: str, *, partition: int = 0, isolation: str =
             else:
                 assert error.retriable(), error
         raise AssertionError(f"no end of {topic}-{partition} in {WAIT_S} s, after {len(seen)} records")
+
+
+def read_ended(cluster: Cluster, topic: str, *, partition: int = 0) -> list[bytes]:
+    """Every value that ``read_committed`` sees once the transactions that were ended have their markers.
+
+    Our broker has written them when it answers EndTxn, so that nothing is waited for there. Apache Kafka answers when
+    the decision is in its own log and writes the markers afterwards, over a kill in between even after the restart
+    (rule 20): until then its last stable offset is behind.
+    """
+    if cluster.name == "apache":
+
+        def latest(*, stable: bool) -> int:
+            return end_offset(cluster.bootstrap, topic, OffsetSpec.latest(), partition=partition, stable=stable)
+
+        eventually(lambda: latest(stable=True) == latest(stable=False))
+    return read_all(cluster.bootstrap, topic, partition=partition)
 
 
 def end_offset(bootstrap: str, topic: str, spec: OffsetSpec, *, partition: int = 0, stable: bool = False) -> int:

@@ -9,6 +9,7 @@ from tests.support.brokers import Cluster, Names
 from tests.support.clients import (
     WAIT_S,
     assigned,
+    await_markers,
     committed,
     consumer,
     end_offset,
@@ -281,6 +282,7 @@ def test_committed_and_aborted_stay_what_they_were_over_a_kill(kafka: Cluster, n
             expected.append(value)
         else:
             abort(client)
+    await_markers(kafka, topic)
     kafka.kill()
     kafka.restart()
-    assert read_ended(kafka, topic) == expected
+    assert read_all(kafka.bootstrap, topic) == expected

@@ -116,12 +116,12 @@ def read_all(bootstrap: str, topic: str, *, partition: int = 0, isolation: str =
         raise AssertionError(f"no end of {topic}-{partition} in {WAIT_S} s, after {len(seen)} records")
 
 
-def read_ended(cluster: Cluster, topic: str, *, partition: int = 0) -> list[bytes]:
-    """Every value that ``read_committed`` sees once the transactions that were ended have their markers.
+def await_markers(cluster: Cluster, topic: str, *, partition: int = 0) -> None:
+    """Wait until the transactions that were ended have their markers in the partition; none may be open there.
 
     Our broker has written them when it answers EndTxn, so that nothing is waited for there. Apache Kafka answers when
-    the decision is in its own log and writes the markers afterwards, over a kill in between even after the restart
-    (rule 20): until then its last stable offset is behind.
+    the decision is in its own log and writes the markers afterwards (rule 20): until then its last stable offset is
+    behind.
     """
     if cluster.name == "apache":
 
@@ -129,6 +129,11 @@ def read_ended(cluster: Cluster, topic: str, *, partition: int = 0) -> list[byte
             return end_offset(cluster.bootstrap, topic, OffsetSpec.latest(), partition=partition, stable=stable)
 
         eventually(lambda: latest(stable=True) == latest(stable=False))
+
+
+def read_ended(cluster: Cluster, topic: str, *, partition: int = 0) -> list[bytes]:
+    """Every value that ``read_committed`` sees once the transactions that were ended have their markers."""
+    await_markers(cluster, topic, partition=partition)
     return read_all(cluster.bootstrap, topic, partition=partition)
 
 

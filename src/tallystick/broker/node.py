@@ -15,11 +15,11 @@ from tallystick.broker.api import Api
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator
 from tallystick.broker.journal_records import AnyJournalRecord
-from tallystick.broker.limits import SEGMENT_BYTES
 from tallystick.broker.log.data_folder import DataFolder
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.segment import TornTail
+from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.registry import APIS
 from tallystick.broker.topics import TopicRecord, Topics
@@ -99,11 +99,11 @@ def open_node(
     clock: Clock,
     host: str,
     port: int,
-    segment_bytes: int = SEGMENT_BYTES,
+    log_settings: LogSettings = DEFAULTS,
 ) -> tuple[Node, Recovery]:
     """Lock the folder, recover topics, then coordinators, then complete what a crash left half done."""
     folder = DataFolder(data)
-    durability = Durability(fsync)
+    durability = Durability(fsync, log_settings)
     journal: FileJournal[JournalRecord] = FileJournal(folder.coordinators_journal, AnyJournalRecord, durability)
     topics_journal: FileJournal[TopicRecord] = FileJournal(folder.topics_journal, TopicRecord, durability)
     topics = Topics(
@@ -112,7 +112,7 @@ def open_node(
         durability,
         num_partitions=num_partitions,
         before_marker=journal,
-        segment_bytes=segment_bytes,
+        settings=log_settings,
     )
     topics.recover()
     groups = GroupCoordinator(journal, topics, clock)

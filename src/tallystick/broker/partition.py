@@ -12,9 +12,10 @@ from pathlib import Path
 
 import structlog
 
-from tallystick.broker.limits import MAX_BATCH_BYTES, SEGMENT_BYTES
+from tallystick.broker.limits import MAX_BATCH_BYTES
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.partition_log import PartitionLog, Slice
+from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import NO_PRODUCER_ID, BatchHeader, MalformedBatch, check_crc, read_header
@@ -47,14 +48,14 @@ class Partition:
     """``listeners`` are called, once each, when there is more to read or when the partition is gone."""
 
     def __init__(
-        self, topic: str, index: int, folder: Path, durability: Durability, *, segment_bytes: int = SEGMENT_BYTES
+        self, topic: str, index: int, folder: Path, durability: Durability, *, settings: LogSettings = DEFAULTS
     ) -> None:
         self.topic = topic
         self.index = index
         self.listeners: set[Callable[[], None]] = set()
         self.deleted = False
         self._producers = ProducerStates()
-        self._log = PartitionLog(folder, durability, on_batch=self._replay, segment_bytes=segment_bytes)
+        self._log = PartitionLog(folder, durability, on_batch=self._replay, settings=settings)
         self._log.on_visible = self._tell_listeners
         if self._log.torn is not None:
             logger.warning(

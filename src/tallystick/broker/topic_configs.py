@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tallystick.broker.limits import MAX_BATCH_BYTES, SEGMENT_BYTES
+from tallystick.broker.limits import MAX_BATCH_BYTES
+from tallystick.broker.log import settings
 from tallystick.wire.errors import ApiError, ErrorCode
 
 EFFECTIVE: Final[dict[str, str]] = {
@@ -18,7 +19,7 @@ EFFECTIVE: Final[dict[str, str]] = {
     "min.insync.replicas": "1",
     "retention.bytes": "-1",
     "retention.ms": "-1",
-    "segment.bytes": str(SEGMENT_BYTES),
+    "segment.bytes": str(settings.DEFAULTS.log_segment_bytes),
 }
 """What holds for every topic. Nothing is deleted by age or size, nothing is compacted."""
 

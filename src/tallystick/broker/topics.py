@@ -19,9 +19,10 @@ from typing import Final
 
 import structlog
 
-from tallystick.broker.limits import MAX_PARTITIONS_PER_TOPIC, MAX_TOPIC_NAME_LENGTH, SEGMENT_BYTES
+from tallystick.broker.limits import MAX_PARTITIONS_PER_TOPIC, MAX_TOPIC_NAME_LENGTH
 from tallystick.broker.log.durability import Durability, sync_folder
 from tallystick.broker.log.journal import FileJournal
+from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.partition import Partition
 from tallystick.broker.ports import JournalRecord
 from tallystick.wire.errors import ApiError, ErrorCode
@@ -77,14 +78,14 @@ class Topics:
         *,
         num_partitions: int,
         before_marker: FileJournal[JournalRecord] | None = None,
-        segment_bytes: int = SEGMENT_BYTES,
+        settings: LogSettings = DEFAULTS,
     ) -> None:
         self.num_partitions = num_partitions
         self._folder = folder
         self._journal = journal
         self._durability = durability
         self._before_marker = before_marker
-        self._segment_bytes = segment_bytes
+        self._settings = settings
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
         self._recovering = False
@@ -131,9 +132,7 @@ class Topics:
         parent = self._folder / topic.topic_id.hex
         for index in range(len(topic.partitions), count):
             folder = parent / str(index)
-            topic.partitions.append(
-                Partition(topic.name, index, folder, self._durability, segment_bytes=self._segment_bytes)
-            )
+            topic.partitions.append(Partition(topic.name, index, folder, self._durability, settings=self._settings))
             if self._durability.syncs:
                 sync_folder(folder)
         if self._durability.syncs:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tallystick.broker.api import RequestContext
 from tallystick.broker.fsync_policy import FsyncPolicy
-from tallystick.broker.limits import SEGMENT_BYTES
+from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.node import Node, open_node
 from tallystick.clock import Clock, SystemClock
 from tallystick.wire import schema
@@ -26,11 +26,11 @@ def opened(
     *,
     fsync: FsyncPolicy = FsyncPolicy.NEVER,
     clock: Clock = CLOCK,
-    segment_bytes: int = SEGMENT_BYTES,
+    log_settings: LogSettings = DEFAULTS,
 ) -> Iterator[Node]:
     """A recovered node, closed in the end."""
     node, _ = open_node(
-        data, fsync=fsync, num_partitions=2, clock=clock, host="127.0.0.1", port=1, segment_bytes=segment_bytes
+        data, fsync=fsync, num_partitions=2, clock=clock, host="127.0.0.1", port=1, log_settings=log_settings
     )
     try:
         yield node

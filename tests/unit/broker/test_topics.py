@@ -8,6 +8,7 @@ import pytest
 from tests.unit.broker.in_process import opened
 
 from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.node import Node
 from tallystick.broker.partition import Partition
 from tallystick.errors import CorruptData
@@ -65,14 +66,14 @@ def test_a_crash_between_deleting_a_topic_and_its_files_leaves_nothing(tmp_path:
 
 @pytest.mark.parametrize("fsync", list(FsyncPolicy))
 def test_producer_state_and_open_transactions_come_back(tmp_path: Path, fsync: FsyncPolicy) -> None:
-    with opened(tmp_path, segment_bytes=200, fsync=fsync) as node:
+    with opened(tmp_path, log_settings=LogSettings(log_segment_bytes=200), fsync=fsync) as node:
         partition = partition_of_new(node)
         partition.append(encode_batch([(None, b"plain")], BatchSpec()), verify=allowed)
         partition.append(transactional(0, 2), verify=allowed)
         mark(node, commit=False)
         partition.append(transactional(2, 3), verify=allowed)
         live = partition.producers
-    with opened(tmp_path, segment_bytes=200, fsync=fsync) as node:
+    with opened(tmp_path, log_settings=LogSettings(log_segment_bytes=200), fsync=fsync) as node:
         partition = partition_of(node)
         assert partition.producers == live
         assert (partition.last_stable_offset, partition.high_watermark) == (4, 7)

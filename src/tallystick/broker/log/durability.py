@@ -7,7 +7,7 @@ Every write has reached the operating system before anyone is answered, so ``kil
 write. The policy is about power loss:
 
 - ``never``: the operating system decides;
-- ``interval``: every ``FSYNC_INTERVAL_MS``;
+- ``interval``: every ``log_flush_interval_ms``;
 - ``commit``: before the acknowledgement. All responses that are ready while one sync runs share the next one.
 """
 
@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tallystick.broker.fsync_policy import FsyncPolicy
-from tallystick.broker.limits import FSYNC_INTERVAL_MS
+from tallystick.broker.log.settings import DEFAULTS, LogSettings
 
 
 class SyncedFile:
@@ -39,8 +39,9 @@ class SyncedFile:
 class Durability:
     """Counts writes, syncs them by policy, and lets responses wait for a write's turn."""
 
-    def __init__(self, policy: FsyncPolicy) -> None:
+    def __init__(self, policy: FsyncPolicy, settings: LogSettings = DEFAULTS) -> None:
         self.policy = policy
+        self._interval_s = settings.log_flush_interval_ms / 1000
         self.written = 0
         self.synced = 0
         self._dirty: dict[SyncedFile, int] = {}
@@ -111,7 +112,7 @@ class Durability:
                     await self._wake.wait()
                     self._wake.clear()
                 else:
-                    await asyncio.sleep(FSYNC_INTERVAL_MS / 1000)
+                    await asyncio.sleep(self._interval_s)
                 batch, upto = self._dirty, self.written
                 self._dirty = {}
                 self._thread_busy = True

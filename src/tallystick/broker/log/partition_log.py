@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallystick.broker.limits import SEGMENT_BYTES
 from tallystick.broker.log.durability import Durability, sync_folder
 from tallystick.broker.log.segment import NO_TIMESTAMP, Segment, TornTail, segment_path
+from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import BatchHeader, placed
 
@@ -38,13 +38,13 @@ class PartitionLog:
         durability: Durability,
         *,
         on_batch: Callable[[BatchHeader, memoryview], None],
-        segment_bytes: int = SEGMENT_BYTES,
+        settings: LogSettings = DEFAULTS,
     ) -> None:
         self.folder = folder
         self.torn: TornTail | None = None
         self.on_visible: Callable[[], None] = lambda: None
         self._durability = durability
-        self._segment_bytes = segment_bytes
+        self._settings = settings
         self._segments: list[Segment] = []
         self._read_ends: dict[int, tuple[Segment, int]] = {}
         """Where the latest reads stopped: a consumer that follows the log goes on there without a search."""
@@ -74,7 +74,7 @@ class PartitionLog:
                     f"a segment begins at {base}, its predecessor ends at {self._segments[-1].next_offset}",
                     place=str(self.folder),
                 )
-            segment = Segment(segment_path(self.folder, base), base)
+            segment = Segment(segment_path(self.folder, base), base, self._settings)
             self._segments.append(segment)
             torn = segment.recover(verify_crc=last, may_cut=last, on_batch=on_batch)
             self._watch(segment)
@@ -96,7 +96,7 @@ class PartitionLog:
     def _roll(self, base_offset: int) -> None:
         if self._segments and self._durability.syncs:
             self._durability.sync_now(self._segments[-1].file)
-        segment = Segment(segment_path(self.folder, base_offset), base_offset)
+        segment = Segment(segment_path(self.folder, base_offset), base_offset, self._settings)
         self._watch(segment)
         self._segments.append(segment)
         if self._durability.syncs:
@@ -105,7 +105,7 @@ class PartitionLog:
     def append(self, header: BatchHeader, batch: bytes) -> BatchHeader:
         """Write one verified batch at the end and return its header as it stands there. ``OSError``: disk full."""
         active = self._segments[-1]
-        if active.size_bytes > 0 and active.size_bytes + header.size_bytes > self._segment_bytes:
+        if active.size_bytes > 0 and active.size_bytes + header.size_bytes > self._settings.log_segment_bytes:
             self._roll(active.next_offset)
             active = self._segments[-1]
         base_offset = active.next_offset

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallystick.broker.limits import INDEX_INTERVAL_BYTES
 from tallystick.broker.log.durability import SyncedFile
 from tallystick.broker.log.files import Buffers, append_all, open_for_append
+from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import HEADER_BYTES, BatchHeader, MalformedBatch, check_crc, read_header
 
 NO_TIMESTAMP = -1
+_WALK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def segment_path(folder: Path, base_offset: int) -> Path:
 class Segment:
     """An open segment. ``next_offset`` and ``size_bytes`` say where the next batch goes."""
 
-    def __init__(self, path: Path, base_offset: int) -> None:
+    def __init__(self, path: Path, base_offset: int, settings: LogSettings = DEFAULTS) -> None:
+        self._index_interval_bytes = settings.log_index_interval_bytes
         self.path = path
         self.base_offset = base_offset
         self.next_offset = base_offset
@@ -65,7 +67,7 @@ class Segment:
         self.size_bytes += header.size_bytes
 
     def _note(self, header: BatchHeader, position: int) -> None:
-        if not self._positions or position - self._positions[-1] >= INDEX_INTERVAL_BYTES:
+        if not self._positions or position - self._positions[-1] >= self._index_interval_bytes:
             self._offsets.append(header.base_offset)
             self._positions.append(position)
             self._timestamps.append(self.max_timestamp_ms)
@@ -143,7 +145,7 @@ class Segment:
         chunk, start = b"", position
         while position < self.size_bytes:
             if position + HEADER_BYTES > start + len(chunk):
-                chunk, start = os.pread(self.file.fd, 4 * INDEX_INTERVAL_BYTES, position), position
+                chunk, start = os.pread(self.file.fd, _WALK_BYTES, position), position
             header = self._read_header(chunk, position - start, position)
             yield header, position
             position += header.size_bytes

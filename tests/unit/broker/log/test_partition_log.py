@@ -13,6 +13,7 @@ from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.partition_log import PartitionLog
 from tallystick.broker.log.segment import segment_path
+from tallystick.broker.log.settings import LogSettings
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import BatchHeader, read_header
 from tallystick.wire.records import BatchSpec, decode_batch, encode_batch, iterate_batches
@@ -26,7 +27,7 @@ def opened(folder: Path, *, segment_bytes: int = 1_000_000, seen: list[BatchHead
         folder,
         Durability(FsyncPolicy.NEVER),
         on_batch=lambda header, _: found.append(header),
-        segment_bytes=segment_bytes,
+        settings=LogSettings(log_segment_bytes=segment_bytes),
     )
     OPEN.append(log)
     return log

@@ -33,8 +33,8 @@ test: lint ## lint, unit tests, contract tests on our broker and Apache Kafka, e
 	@$(PYTEST) -n $(WORKERS) tests/unit
 	@$(PYTEST) -n $(CONTRACT_WORKERS) --dist loadfile tests/contract tests/e2e
 
-test-compat: $(VENV)/dev.stamp ## foreign clients (Java, aiokafka) through our broker
-	@$(PYTEST) tests/compat
+test-compat: $(VENV)/compat.stamp ## clients that are not ours (Java, Go, Node.js, Python) through our broker
+	@$(PYTEST) -n $(WORKERS) --dist loadfile tests/compat
 
 test-long: $(VENV)/dev.stamp ## all 69,659 purchases on both stacks, under kills
 	@$(BIN)/tallystick demo billing --full
@@ -50,7 +50,7 @@ format: $(VENV)/dev.stamp ## rewrite the code in its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev.stamp ## the measurements behind the numbers in the documents
+bench: $(VENV)/compat.stamp ## the measurements behind the numbers in the documents
 	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: $(VENV)/dev.stamp ## check that the documents match the code
@@ -60,7 +60,9 @@ lock: ## renew the lock files from pyproject.toml
 	@set -e; python=$$(tools/find-python); "$$python" -m venv build/lock; build/lock/bin/pip install --quiet 'uv>=0.9'; \
 	compile="build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' pyproject.toml"; \
 	run="--extra all --group build"; apache="$$run --extra servers"; dev="$$apache --group test --group lint"; \
+	compat="$$dev --group compat"; \
 	eval $$compile $(if $(UPGRADE),--upgrade) $$dev --output-file requirements/dev.lock; \
+	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$compat --output-file requirements/compat.lock; \
 	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$apache --output-file requirements/apache.lock; \
 	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$run --output-file requirements/run.lock
 

@@ -14,16 +14,13 @@ TOOL_TIMEOUT_S: Final = 90
 _JVM: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
+def jvm(classes: str) -> list[str]:
+    """How a Java program with this class path is started; its main class comes next."""
+    return [str(java()), *_JVM, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes]
+
+
 def command(main_class: str, *arguments: str) -> list[str]:
-    return [
-        str(java()),
-        *_JVM,
-        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        "-cp",
-        class_path(),
-        main_class,
-        *arguments,
-    ]
+    return [*jvm(class_path()), main_class, *arguments]
 
 
 def run_tool(main_class: str, *arguments: str) -> str:

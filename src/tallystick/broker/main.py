@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import ipaddress
 import json
@@ -15,31 +14,24 @@ import os
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from tallystick.broker.fsync_policy import FsyncPolicy
-from tallystick.broker.node import Recovery, open_node
-from tallystick.broker.server import Server
-from tallystick.clock import SystemClock
+from tallystick.broker.instance import BrokerInstance
+from tallystick.broker.options import BrokerOptions
 from tallystick.errors import ConfigurationError, TallystickError
 
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerOptions:
-    """Everything that one broker process is told."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessOptions:
+    """What only a process of its own is told, beside ``BrokerOptions``."""
 
-    host: str
-    port: int
-    data: Path
-    fsync: FsyncPolicy = FsyncPolicy.NEVER
-    num_partitions: int = 4
     ready_file: Path | None = None
     exit_with_stdin: bool = False
 
@@ -64,7 +56,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def run(options: BrokerOptions) -> int:
+def run(options: BrokerOptions, process: ProcessOptions) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     structlog.configure(
         processors=[
@@ -79,7 +71,7 @@ def run(options: BrokerOptions) -> int:
     _allow_many_files()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(options))
+            runner.run(_serve(options, process))
     except TallystickError as error:
         print(f"tallystick broker: {error}", file=sys.stderr)
         return 1
@@ -106,40 +98,27 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(options: BrokerOptions) -> None:
-    started = time.monotonic()
-    node, recovery = open_node(
-        options.data,
-        fsync=options.fsync,
-        num_partitions=options.num_partitions,
-        clock=SystemClock(),
-        host=options.host,
-        port=options.port,
-    )
-    server = Server(node)
+async def _serve(options: BrokerOptions, process: ProcessOptions) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if options.exit_with_stdin:
+    if process.exit_with_stdin:
         loop.add_reader(sys.stdin.fileno(), _stdin_ended, stop)
+    instance = await BrokerInstance.start(options)
     try:
-        port = await server.listen(options.host, options.port)
-        _announce(options, port, recovery, took_ms=int((time.monotonic() - started) * 1000))
+        _announce(options, process, instance)
         gc.collect()
         gc.freeze()
-        work = asyncio.create_task(server.run())
+        failed = asyncio.create_task(instance.failed())
         stopped = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if work in done:
-            work.result()
-        stopped.cancel()
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        done, others = await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for other in others:
+            other.cancel()
+        if failed in done:
+            failed.result()
     finally:
-        await server.close()
-        node.close()
+        await instance.stop()
 
 
 def _stdin_ended(stop: asyncio.Event) -> None:
@@ -148,20 +127,20 @@ def _stdin_ended(stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _announce(options: BrokerOptions, port: int, recovery: Recovery, *, took_ms: int) -> None:
+def _announce(options: BrokerOptions, process: ProcessOptions, instance: BrokerInstance) -> None:
     ready = {
         "event": "ready",
         "host": options.host,
-        "port": port,
+        "port": instance.port,
         "pid": os.getpid(),
-        "recovery": {**asdict(recovery), "took_ms": took_ms},
+        "recovery": instance.recovery_as_json(),
     }
     line = json.dumps(ready)
     print(line, flush=True)
-    if options.ready_file is not None:
-        draft = options.ready_file.with_suffix(".new")
+    if process.ready_file is not None:
+        draft = process.ready_file.with_suffix(".new")
         draft.write_text(line + "\n")
-        draft.replace(options.ready_file)
+        draft.replace(process.ready_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,7 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data=given.data,
             fsync=FsyncPolicy(given.fsync),
             num_partitions=given.num_partitions,
-            ready_file=given.ready_file,
-            exit_with_stdin=given.exit_with_stdin,
-        )
+        ),
+        ProcessOptions(ready_file=given.ready_file, exit_with_stdin=given.exit_with_stdin),
     )

@@ -17,6 +17,7 @@ import structlog
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.handlers import api_versions
+from tallystick.broker.interceptor import ConnectionCut, ConnectionSilent, Interceptor
 from tallystick.broker.limits import MAX_CONNECTIONS, MAX_FRAME_BYTES, MAX_UNSENT_RESPONSES, TICK_MS
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.node import Node
@@ -33,17 +34,25 @@ from tallystick.wire.frames import (
 
 logger = structlog.get_logger(__name__)
 
+_DISCARDED_AT_ONCE_BYTES = 65_536
+
 
 class Server:
     """Serves one node. ``run`` ends only by cancellation or by an error that leaves no promise standing."""
 
     def __init__(
-        self, node: Node, *, max_connections: int = MAX_CONNECTIONS, max_frame_bytes: int = MAX_FRAME_BYTES
+        self,
+        node: Node,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+        interceptor: Interceptor | None = None,
     ) -> None:
         self._node = node
         self._apis = {api.key: api for api in node.apis}
         self._max_connections = max_connections
         self._max_frame_bytes = max_frame_bytes
+        self._interceptor = interceptor
         self._connections: set[asyncio.Task[None]] = set()
         self._connection_count = 0
         self._listener: asyncio.Server | None = None
@@ -81,7 +90,15 @@ class Server:
             writer.close()
             return
         self._connection_count += 1
-        connection = _Connection(self._node, self._apis, reader, writer, self._connection_count, self._max_frame_bytes)
+        connection = _Connection(
+            self._node,
+            self._apis,
+            reader,
+            writer,
+            self._connection_count,
+            self._max_frame_bytes,
+            self._interceptor,
+        )
         task = asyncio.create_task(connection.serve())
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
@@ -96,9 +113,11 @@ class _Connection:
         writer: asyncio.StreamWriter,
         connection_id: int,
         max_frame_bytes: int,
+        interceptor: Interceptor | None,
     ) -> None:
         self._node = node
         self._apis = apis
+        self._interceptor = interceptor
         self._reader = reader
         self._writer = writer
         self._id = connection_id
@@ -115,8 +134,14 @@ class _Connection:
                 prefix = await self._reader.readexactly(LENGTH_BYTES)
                 length = frame_length(prefix, max_bytes=self._max_frame_bytes)
                 frame = await self._reader.readexactly(length)
-                if not await self._answer(frame):
+                try:
+                    if not await self._answer(frame):
+                        break
+                except ConnectionSilent:
+                    await self._read_in_vain()
                     break
+        except ConnectionCut:
+            self._writer.transport.abort()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except MalformedFrame as error:
@@ -127,6 +152,10 @@ class _Connection:
         finally:
             self._answers.close()
             self._writer.close()
+
+    async def _read_in_vain(self) -> None:
+        while await self._reader.read(_DISCARDED_AT_ONCE_BYTES):
+            pass
 
     async def _answer(self, frame: bytes) -> bool:
         """Handle one request; False if the connection must end."""
@@ -141,7 +170,11 @@ class _Connection:
             client_host=self._client_host,
             connection_id=self._id,
         )
-        response = await api.handle(context, read_request(frame, header))
+        request = read_request(frame, header)
+        if self._interceptor is None:
+            response = await api.handle(context, request)
+        else:
+            response = await self._interceptor.handle(api, context, request)
         if response is None:
             return True
         await self._answers.send(

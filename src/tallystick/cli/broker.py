@@ -17,7 +17,8 @@ def broker(
 ) -> None:
     """Run a durable Kafka broker in one process: real protocol, transactions, no JVM."""
     from tallystick.broker.fsync_policy import FsyncPolicy
-    from tallystick.broker.main import BrokerOptions, parse_listen, run
+    from tallystick.broker.main import ProcessOptions, parse_listen, run
+    from tallystick.broker.options import BrokerOptions
     from tallystick.errors import ConfigurationError
 
     host, port = parse_listen(listen)
@@ -30,7 +31,7 @@ def broker(
             data=data,
             fsync=FsyncPolicy(fsync),
             num_partitions=num_partitions,
-            ready_file=ready_file,
-        )
+        ),
+        ProcessOptions(ready_file=ready_file),
     )
     raise typer.Exit(code)

@@ -45,10 +45,10 @@ Connect = Callable[[], Coroutine[Any, Any, Client]]
 
 @asynccontextmanager
 async def serving(
-    data: Path, *, fsync: FsyncPolicy = FsyncPolicy.NEVER, **limits: int
+    data: Path, *, fsync: FsyncPolicy = FsyncPolicy.NEVER, **settings: Any
 ) -> AsyncIterator[tuple[Server, Connect]]:
     with opened(data, fsync=fsync) as node:
-        server = Server(node, **limits)
+        server = Server(node, **settings)
         port = await server.listen("127.0.0.1", 0)
         work = asyncio.create_task(server.run())
         clients: list[Client] = []

@@ -49,6 +49,11 @@ class Durability:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._thread_busy = False
+        self.before_write: Callable[[int], None] | None = None
+        """Asked with the size in bytes before anything is appended to a log or a journal: fault injection raises
+        ``OSError`` here, or takes its time."""
+        self.before_sync: Callable[[], None] | None = None
+        """The same before the disk is synced, in the thread that does it."""
 
     @property
     def acknowledges_after_sync(self) -> bool:
@@ -57,6 +62,11 @@ class Durability:
     @property
     def syncs(self) -> bool:
         return self.policy is not FsyncPolicy.NEVER
+
+    def will_write(self, size_bytes: int) -> None:
+        """Called before an append; ``OSError`` if it must not happen, with nothing written."""
+        if self.before_write is not None:
+            self.before_write(size_bytes)
 
     def wrote(self, file: SyncedFile, mark: int) -> None:
         """Note that ``file`` has new bytes; ``mark``, which only grows, is handed to ``on_synced`` once they are on
@@ -117,7 +127,7 @@ class Durability:
                 self._dirty = {}
                 self._thread_busy = True
                 try:
-                    await loop.run_in_executor(thread, _sync_files, list(batch))
+                    await loop.run_in_executor(thread, _sync_files, list(batch), self.before_sync)
                 finally:
                     self._thread_busy = False
                 self._settle(batch, upto)
@@ -138,7 +148,9 @@ class Durability:
                 future.set_result(None)
 
 
-def _sync_files(files: list[SyncedFile]) -> None:
+def _sync_files(files: list[SyncedFile], before: Callable[[], None] | None) -> None:
+    if before is not None:
+        before()
     for file in files:
         os.fdatasync(file.fd)
 

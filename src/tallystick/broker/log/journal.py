@@ -89,6 +89,7 @@ class FileJournal(Generic[R]):
         if not self._replayed:
             raise TallystickError(f"{self.path} is appended to before it was replayed")
         frame = self._frame(record)
+        self._durability.will_write(len(frame))
         self._size_bytes += append_all(self._file.fd, [frame], end=self._size_bytes)
         self.record_count += 1
         self._durability.wrote(self._file, self.record_count)

@@ -104,6 +104,7 @@ class PartitionLog:
 
     def append(self, header: BatchHeader, batch: bytes) -> BatchHeader:
         """Write one verified batch at the end and return its header as it stands there. ``OSError``: disk full."""
+        self._durability.will_write(header.size_bytes)
         active = self._segments[-1]
         if active.size_bytes > 0 and active.size_bytes + header.size_bytes > self._settings.log_segment_bytes:
             self._roll(active.next_offset)

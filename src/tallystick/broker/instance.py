@@ -1,0 +1,86 @@
+"""One broker at work in the running loop: folder, node, server and their tasks, from open to closed.
+
+Owns: the order of start and end. Must not know: processes, signals, threads; who asked for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Self
+
+from tallystick.broker.interceptor import Interceptor
+from tallystick.broker.node import Node, Recovery, open_node
+from tallystick.broker.options import BrokerOptions
+from tallystick.broker.server import Server
+from tallystick.clock import Clock, SystemClock
+
+MakeInterceptor = Callable[[Node], Interceptor]
+
+
+class BrokerInstance:
+    """``await BrokerInstance.start(options)``, then it serves until ``stop``."""
+
+    def __init__(self, node: Node, recovery: Recovery, server: Server) -> None:
+        self.node = node
+        self.recovery = recovery
+        self.recovery_ms = 0
+        self._server = server
+        self._work: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        options: BrokerOptions,
+        *,
+        clock: Clock | None = None,
+        make_interceptor: MakeInterceptor | None = None,
+    ) -> Self:
+        """Recover what the folder holds and listen. ``OSError`` and ``TallystickError`` say why it cannot."""
+        started = time.monotonic()
+        node, recovery = open_node(
+            options.data,
+            fsync=options.fsync,
+            num_partitions=options.num_partitions,
+            clock=SystemClock() if clock is None else clock,
+            host=options.host,
+            port=options.port,
+        )
+        instance = cls(node, recovery, Server(node, interceptor=make_interceptor(node) if make_interceptor else None))
+        try:
+            await instance._server.listen(options.host, options.port)
+        except BaseException:
+            await instance.stop()
+            raise
+        instance._work = asyncio.create_task(instance._server.run(), name="tallystick-broker")
+        instance.recovery_ms = int((time.monotonic() - started) * 1000)
+        return instance
+
+    @property
+    def port(self) -> int:
+        return self.node.port
+
+    def recovery_as_json(self) -> dict[str, Any]:
+        """What start-up found and how long it took, for the ready line."""
+        return {**asdict(self.recovery), "took_ms": self.recovery_ms}
+
+    async def failed(self) -> None:
+        """Wait for what never ends by itself; raises what made it end: after it, nothing may be promised."""
+        if self._work is not None:
+            await asyncio.shield(self._work)
+
+    async def stop(self) -> None:
+        """End every connection, bring everything to the disk, give the folder back."""
+        try:
+            await self._end_work()
+        finally:
+            await self._server.close()
+            self.node.close()
+
+    async def _end_work(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)

@@ -23,6 +23,8 @@ from tests.support.clients import (
     transactional,
 )
 from tests.support.java import run_tool, running_tool
+from tests.support.wire import WireClient
+from tests.support.wire_producer import log_of
 
 COPIER = "org.apache.kafka.tools.TransactionalMessageCopier"
 CONSOLE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
@@ -89,6 +91,24 @@ def test_java_consumes_and_produces_in_transactions_that_librdkafka_reads(
     assert read_all(bootstrap, target) == kept
     with consumer(bootstrap, group) as reader:
         assert committed(reader, source) >= len(kept)
+
+
+def test_java_negotiates_transaction_version_2(embedded_cluster: Cluster, names: Names) -> None:
+    """Seen in the log: each transaction has an epoch of its own, and its marker the next one (KIP-890)."""
+    bootstrap = embedded_cluster.bootstrap
+    source, target = make_topic(bootstrap, names("in")), make_topic(bootstrap, names("out"))
+    send(producer(bootstrap), source, [str(number).encode() for number in range(20)])
+    run_tool(
+        COPIER,
+        *("--broker-list", bootstrap, "--input-topic", source, "--input-partition", "0", "--output-topic", target),
+        *("--consumer-group", names("g"), "--transactional-id", names("java"), "--transaction-size", "5"),
+    )
+    with WireClient(bootstrap) as client:
+        log = [(kind, epoch) for kind, _, epoch, _ in log_of(client, target)]
+    first = log[0][1]
+    assert log == [
+        row for number in range(first, first + 4) for row in [*[("data", number)] * 5, ("commit", number + 1)]
+    ]
 
 
 def test_a_java_transaction_is_fenced_by_librdkafka_with_the_same_id(embedded_cluster: Cluster, names: Names) -> None:

@@ -24,6 +24,8 @@ from tallystick.broker.ports import JournalRecord
 from tallystick.broker.registry import APIS
 from tallystick.broker.topics import TopicRecord, Topics
 from tallystick.broker.transactions import TransactionCoordinator
+from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
+from tallystick.broker.transactions.settings import TransactionSettings
 from tallystick.clock import Clock
 
 logger = structlog.get_logger(__name__)
@@ -100,6 +102,7 @@ def open_node(
     host: str,
     port: int,
     log_settings: LogSettings = DEFAULTS,
+    transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
 ) -> tuple[Node, Recovery]:
     """Lock the folder, recover topics, then coordinators, then complete what a crash left half done."""
     folder = DataFolder(data)
@@ -116,7 +119,7 @@ def open_node(
     )
     topics.recover()
     groups = GroupCoordinator(journal, topics, clock)
-    transactions = TransactionCoordinator(journal, topics, clock, groups)
+    transactions = TransactionCoordinator(journal, topics, clock, groups, transaction_settings)
     for record in journal.replay():
         transactions.replay(record)
         groups.replay(record)

@@ -39,6 +39,7 @@ from tallystick.broker.handlers import (
     produce,
     sync_group,
     txn_offset_commit,
+    update_features,
 )
 
 APIS: Final[tuple[Api, ...]] = tuple(
@@ -73,6 +74,7 @@ APIS: Final[tuple[Api, ...]] = tuple(
             produce.API,
             sync_group.API,
             txn_offset_commit.API,
+            update_features.API,
         ),
         key=lambda api: api.key,
     )

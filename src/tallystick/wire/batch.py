@@ -33,6 +33,7 @@ _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _BASE_OFFSET: Final = struct.Struct(">q")
 _LEADER_EPOCH: Final = struct.Struct(">i")
 CRC_FROM: Final = 21
+_ATTRIBUTES_LOW_BYTE_AT: Final = 22
 
 
 class MalformedBatch(TallystickError):
@@ -102,6 +103,11 @@ def read_header(buffer: bytes | memoryview, at: int = 0) -> BatchHeader:
     if header.last_offset_delta < 0 or header.base_offset < 0:
         raise MalformedBatch(f"offset {header.base_offset} with last offset delta {header.last_offset_delta}")
     return header
+
+
+def is_transactional(batch: bytes) -> bool:
+    """The transactional bit alone, for who must ask every batch; False for what is too short to have one."""
+    return len(batch) >= HEADER_BYTES and bool(batch[_ATTRIBUTES_LOW_BYTE_AT] & TRANSACTIONAL)
 
 
 def check_crc(buffer: bytes | memoryview, at: int, header: BatchHeader) -> None:

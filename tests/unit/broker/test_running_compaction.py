@@ -59,7 +59,7 @@ def work(node: Node, transactions: int) -> tuple[int, int]:
             producer_epoch=owner.producer_epoch,
         )
         if offset < transactions:
-            assert node.transactions.end("t", *named, commit=True) is ErrorCode.none
+            assert node.transactions.end("t", *named, commit=True).error is ErrorCode.none
         node.tick()
     return named
 

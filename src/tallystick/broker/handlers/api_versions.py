@@ -1,16 +1,20 @@
-"""ApiVersions (18): what this broker answers. KIP-511: a version we do not know gets a version 0 answer (the server).
+"""ApiVersions (18): what this broker answers, and its features.
 
-No feature is finalised, so that clients use transaction version 1 (KIP-890).
+KIP-511: a version that we do not know gets a version 0 answer (the server).
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.features import EPOCH, FEATURES
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
+
+_FIRST_VERSION_WITH_FEATURES_FROM_ZERO: Final = 4
+"""A client of version 3 fails to read a feature whose lowest level is 0 (KAFKA-17011), so that it is not told of it."""
 
 
 def answer(apis: tuple[Api, ...], api_version: int, *, error: ErrorCode = ErrorCode.none) -> Any:
@@ -27,6 +31,22 @@ def answer(apis: tuple[Api, ...], api_version: int, *, error: ErrorCode = ErrorC
             for api in apis
         ),
         throttle_time=timedelta(0),
+        supported_features=tuple(
+            build.SupportedFeatureKey(
+                name=feature.name, min_version=feature.min_version, max_version=feature.max_version
+            )
+            for feature in FEATURES
+            if feature.min_version > 0 or api_version >= _FIRST_VERSION_WITH_FEATURES_FROM_ZERO
+        ),
+        finalized_features_epoch=EPOCH,
+        finalized_features=tuple(
+            build.FinalizedFeatureKey(
+                name=feature.name,
+                min_version_level=feature.finalized_version,
+                max_version_level=feature.finalized_version,
+            )
+            for feature in FEATURES
+        ),
     )
 
 

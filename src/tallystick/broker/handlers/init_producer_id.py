@@ -1,6 +1,6 @@
 """InitProducerId (22): a producer id and an epoch; with a transactional id, the one before is fenced (KIP-98, KIP-360).
 
-Version 6 (two-phase commit) is not answered.
+Version 6 (two-phase commit, KIP-939) is not answered: Apache Kafka 4.3 does not offer it either.
 """
 
 from __future__ import annotations

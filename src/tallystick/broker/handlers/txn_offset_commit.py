@@ -1,17 +1,20 @@
 """TxnOffsetCommit (28): offsets that become visible when the transaction commits, fenced by member (KIP-447).
 
-Version 5 (transaction version 2) is not answered.
+From version 5 on the group joins the transaction by it, without AddOffsetsToTxn before (KIP-890).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.groups.coordinator import Committer
 from tallystick.broker.handlers.committed_rows import answer, offsets_of
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
+
+_FIRST_VERSION_WITH_TRANSACTION_ABORTABLE: Final = 4
+_FIRST_VERSION_THAT_ADDS_THE_GROUP: Final = 5
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -22,15 +25,16 @@ async def handle(context: RequestContext, request: Any) -> Any:
 
 def _commit(context: RequestContext, request: Any) -> dict[tuple[str, int], ErrorCode]:
     offsets = offsets_of(request)
-    error = context.node.transactions.verify_group(
+    error = context.node.transactions.admit_offsets(
         request.transactional_id,
         request.producer_id,
         request.producer_epoch,
         request.group_id,
+        transaction_version=2 if context.api_version >= _FIRST_VERSION_THAT_ADDS_THE_GROUP else 0,
         connection_id=context.connection_id,
     )
     if error is not ErrorCode.none:
-        return {(offset.topic, offset.partition): error for offset in offsets}
+        return dict.fromkeys(((offset.topic, offset.partition) for offset in offsets), _code_for(context, error))
     return context.node.groups.commit_offsets_in_transaction(
         request.group_id,
         Committer(
@@ -44,4 +48,17 @@ def _commit(context: RequestContext, request: Any) -> dict[tuple[str, int], Erro
     )
 
 
-API = Api(key=28, name="txn_offset_commit", min_version=0, max_version=4, handle=handle)
+def _code_for(context: RequestContext, error: ErrorCode) -> ErrorCode:
+    """The name that clients expect from this API, in this version."""
+    match error:
+        case ErrorCode.producer_fenced:
+            return ErrorCode.invalid_producer_epoch
+        case ErrorCode.concurrent_transactions:
+            return ErrorCode.coordinator_not_available
+        case ErrorCode.transaction_abortable if context.api_version < _FIRST_VERSION_WITH_TRANSACTION_ABORTABLE:
+            return ErrorCode.invalid_txn_state
+        case _:
+            return error
+
+
+API = Api(key=28, name="txn_offset_commit", min_version=0, max_version=5, handle=handle)

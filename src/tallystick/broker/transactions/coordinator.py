@@ -9,52 +9,38 @@ place, so that the next transaction never meets CONCURRENT_TRANSACTIONS (rule 20
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from tallystick.broker.ports import Journal, JournalRecord, PartitionWriter
-from tallystick.broker.transactions import machine
-from tallystick.broker.transactions.machine import Then
+from tallystick.broker.transactions import machine, requests
+from tallystick.broker.transactions.completion import Completion, PendingOffsets
+from tallystick.broker.transactions.late_requests import Lane, LateRequests
 from tallystick.broker.transactions.producer_ids import ProducerIds
 from tallystick.broker.transactions.records import (
+    EPOCH_RISES_AT_END,
     NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID,
     ProducerIdsReserved,
     TransactionState,
     TransactionStatus,
 )
+from tallystick.broker.transactions.requests import Then, check_owner
+from tallystick.broker.transactions.settings import DEFAULTS, TransactionSettings
 from tallystick.clock import Clock
 from tallystick.errors import IllegalTransition
-from tallystick.killpoints import declare, reach
 from tallystick.wire.errors import ErrorCode
 
 log = structlog.get_logger(__name__)
 
-MAX_TIMEOUT_MS: Final = 15 * 60 * 1000
-"""Apache Kafka's default of ``transaction.max.timeout.ms``."""
-
-EXPIRATION_MS: Final = 7 * 24 * 60 * 60 * 1000
-"""Apache Kafka's default of ``transactional.id.expiration.ms``."""
-
-COORDINATOR_EPOCH: Final = 0
-"""There is one coordinator for ever, so its epoch never rises."""
-
 MAX_TRANSACTIONAL_IDS: Final = 200_000
 """More than one machine's producers ever are: past it, something makes up ids (rule 5)."""
 
-EXPIRY_CHECK_INTERVAL_MS: Final = 60_000
 MAX_ROUNDS: Final = 3
 """A request is decided anew at most after completing a transaction once; one more is a bug."""
-
-KILL_AFTER_PREPARE: Final = declare("broker.after-prepare", "EndTxn is decided and durable; no marker is written yet")
-KILL_AFTER_MARKERS: Final = declare("broker.after-markers", "the markers are written; no offset is materialised yet")
-KILL_BEFORE_COMPLETE: Final = declare(
-    "broker.before-complete", "markers and offsets are in place; not noted as complete"
-)
 
 OPEN: Final = frozenset(
     {
@@ -66,24 +52,9 @@ OPEN: Final = frozenset(
 )
 
 
-class Lane(enum.Enum):
-    """A client talks to the transaction coordinator and to the group coordinator over a connection each."""
-
-    COORDINATOR = "coordinator"
-    OFFSETS = "offsets"
-
-
-class PendingOffsets(Protocol):
-    """What the transaction coordinator asks of the groups."""
-
-    def complete_transaction(self, group_id: str, producer_id: int, *, commit: bool) -> None:
-        """Make the producer's pending offsets visible, or drop them. Repeating it does nothing."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """The answer to InitProducerId; id and epoch are -1 with an error."""
+    """The answer to InitProducerId and EndTxn: who the producer is from now on; -1 with an error."""
 
     error: ErrorCode
     producer_id: int = NO_PRODUCER_ID
@@ -93,15 +64,22 @@ class Producer:
 class TransactionCoordinator:
     """Who owns each transactional id, and the one place where transactions end."""
 
-    def __init__(self, journal: Journal, partitions: PartitionWriter, clock: Clock, groups: PendingOffsets) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        partitions: PartitionWriter,
+        clock: Clock,
+        groups: PendingOffsets,
+        settings: TransactionSettings = DEFAULTS,
+    ) -> None:
         self._journal = journal
-        self._partitions = partitions
         self._clock = clock
-        self._groups = groups
+        self._settings = settings
+        self._completion = Completion(partitions, groups)
         self._states: dict[str, TransactionState] = {}
         self._open: set[str] = set()
         self._producer_ids = ProducerIds(journal)
-        self._connections: dict[tuple[str, Lane], int] = {}
+        self._late = LateRequests()
         self._next_expiry_check_ms = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -124,9 +102,9 @@ class TransactionCoordinator:
             if transactional_id not in self._states and len(self._states) >= MAX_TRANSACTIONAL_IDS:
                 log.error("too many transactional ids", limit=MAX_TRANSACTIONAL_IDS)
                 return Producer(ErrorCode.coordinator_not_available)
-            if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
+            if not 0 < timeout_ms <= self._settings.transaction_max_timeout_ms:
                 return Producer(ErrorCode.invalid_transaction_timeout)
-            request = machine.InitProducerId(
+            request = requests.InitProducerId(
                 transactional_id=transactional_id,
                 timeout_ms=timeout_ms,
                 fresh_producer_id=self._producer_ids.peek(),
@@ -138,10 +116,11 @@ class TransactionCoordinator:
             return Producer(_not_written(failure))
         if error is not ErrorCode.none:
             return Producer(error)
+        self._late.begin(transactional_id, connection_id)
+        return self._owner(transactional_id)
+
+    def _owner(self, transactional_id: str) -> Producer:
         state = self._states[transactional_id]
-        self._forget_connections(transactional_id)
-        if connection_id is not None:
-            self._connections[transactional_id, Lane.COORDINATOR] = connection_id
         return Producer(ErrorCode.none, state.producer_id, state.producer_epoch)
 
     def add_partitions(
@@ -151,10 +130,13 @@ class TransactionCoordinator:
         producer_epoch: int,
         partitions: Iterable[tuple[str, int]],
         *,
+        transaction_version: int = 0,
         connection_id: int | None = None,
     ) -> ErrorCode:
-        """AddPartitionsToTxn, all or nothing. The caller has checked that the partitions exist."""
-        request = machine.AddToTransaction(producer_id, producer_epoch, partitions=tuple(partitions))
+        """AddPartitionsToTxn, or in version 2 the write itself; all or nothing. The partitions exist."""
+        request = requests.AddToTransaction(
+            producer_id, producer_epoch, partitions=tuple(partitions), transaction_version=transaction_version
+        )
         return self._execute_owned(transactional_id, request, connection_id)
 
     def add_group(
@@ -164,10 +146,13 @@ class TransactionCoordinator:
         producer_epoch: int,
         group_id: str,
         *,
+        transaction_version: int = 0,
         connection_id: int | None = None,
     ) -> ErrorCode:
-        """AddOffsetsToTxn."""
-        request = machine.AddToTransaction(producer_id, producer_epoch, groups=(group_id,))
+        """AddOffsetsToTxn, or in version 2 TxnOffsetCommit itself."""
+        request = requests.AddToTransaction(
+            producer_id, producer_epoch, groups=(group_id,), transaction_version=transaction_version
+        )
         return self._execute_owned(transactional_id, request, connection_id)
 
     def end(
@@ -177,31 +162,57 @@ class TransactionCoordinator:
         producer_epoch: int,
         *,
         commit: bool,
+        transaction_version: int = 0,
         connection_id: int | None = None,
-    ) -> ErrorCode:
-        """EndTxn. With ``none``, every marker and every offset is in place; asking again answers the same."""
-        kind = machine.Commit if commit else machine.Abort
-        return self._execute_owned(transactional_id, kind(producer_id, producer_epoch), connection_id)
+    ) -> Producer:
+        """EndTxn. Without an error every marker and every offset is in place; asking again answers the same.
+
+        The producer in the answer is the caller from now on: in version 2 with the next epoch.
+        """
+        kind: type[requests.Commit | requests.Abort] = requests.Commit if commit else requests.Abort
+        try:
+            fresh_producer_id = self._fresh_producer_id(self._states.get(transactional_id))
+        except OSError as failure:
+            return Producer(_not_written(failure))
+        request = kind(producer_id, producer_epoch, transaction_version, fresh_producer_id)
+        error = self._execute_owned(transactional_id, request, connection_id)
+        return self._owner(transactional_id) if error is ErrorCode.none else Producer(error)
+
+    def _fresh_producer_id(self, state: TransactionState | None) -> int:
+        """A producer id for the one that may be exhausted now; ``OSError`` if none can be reserved."""
+        return self._producer_ids.peek() if state is not None and state.is_exhausted else NO_PRODUCER_ID
+
+    # --- verification: version 1 asks before it writes ----------------------------------------------------------------
 
     def verify_partition(
         self, transactional_id: str, producer_id: int, producer_epoch: int, topic: str, partition: int
-    ) -> int:
-        """The error code for a transactional batch: 0 if the open transaction of its producer has the partition."""
-        return self._verify(transactional_id, producer_id, producer_epoch, (topic, partition), None).value
+    ) -> ErrorCode:
+        """``none`` if the open transaction of this producer has the partition; TRANSACTION_ABORTABLE if it lacks it."""
+        return self._verify(transactional_id, producer_id, producer_epoch, (topic, partition), None)
 
-    def verify_group(
+    def verify_group(self, transactional_id: str, producer_id: int, producer_epoch: int, group_id: str) -> ErrorCode:
+        """The same for a group's offsets."""
+        return self._verify(transactional_id, producer_id, producer_epoch, None, group_id)
+
+    def admit_offsets(
         self,
         transactional_id: str,
         producer_id: int,
         producer_epoch: int,
         group_id: str,
         *,
+        transaction_version: int,
         connection_id: int | None = None,
     ) -> ErrorCode:
-        """The same for TxnOffsetCommit: ``none`` if the producer's open transaction has the group."""
-        error = self._verify(transactional_id, producer_id, producer_epoch, None, group_id)
-        if error is ErrorCode.none and self._is_superseded(transactional_id, Lane.OFFSETS, connection_id):
-            return ErrorCode.invalid_producer_epoch
+        """Whether TxnOffsetCommit may write: the group is in the open transaction, or joins it in version 2."""
+        owner = (transactional_id, producer_id, producer_epoch)
+        if transaction_version >= EPOCH_RISES_AT_END:
+            error = self.add_group(*owner, group_id, transaction_version=transaction_version)
+        else:
+            error = self.verify_group(*owner, group_id)
+        if error is ErrorCode.none and self._late.is_late(transactional_id, Lane.OFFSETS, connection_id):
+            log.warning("offsets on a superseded connection refused", transactional_id=transactional_id)
+            return ErrorCode.producer_fenced
         return error
 
     def _verify(
@@ -215,17 +226,14 @@ class TransactionCoordinator:
         state = self._states.get(transactional_id)
         if state is None:
             return ErrorCode.invalid_producer_id_mapping
-        error = machine.check_owner(state, producer_id, producer_epoch)
-        if error is ErrorCode.producer_fenced:
-            # Producers expect this name for it from Produce and TxnOffsetCommit.
-            return ErrorCode.invalid_producer_epoch
+        error = check_owner(state, producer_id, producer_epoch)
         if error is not ErrorCode.none:
             return error
         if state.status in OPEN and state.status is not TransactionStatus.ONGOING:
             return ErrorCode.concurrent_transactions
         if state.status is TransactionStatus.ONGOING and (partition in state.partitions or group_id in state.groups):
             return ErrorCode.none
-        return ErrorCode.invalid_txn_state
+        return ErrorCode.transaction_abortable
 
     def transactions(self) -> tuple[TransactionState, ...]:
         """Every known transactional id, in no order."""
@@ -239,40 +247,24 @@ class TransactionCoordinator:
     def _execute_owned(
         self,
         transactional_id: str,
-        request: machine.AddToTransaction | machine.Commit | machine.Abort,
+        request: requests.AddToTransaction | requests.Commit | requests.Abort,
         connection_id: int | None,
     ) -> ErrorCode:
         state = self._states.get(transactional_id)
         if (
             state is not None
-            and machine.check_owner(state, request.producer_id, request.producer_epoch) is ErrorCode.none
-            and self._is_superseded(transactional_id, Lane.COORDINATOR, connection_id)
+            and request.transaction_version < EPOCH_RISES_AT_END
+            and check_owner(state, request.producer_id, request.producer_epoch) is ErrorCode.none
+            and self._late.is_late(transactional_id, Lane.COORDINATOR, connection_id)
         ):
+            log.warning("request on a superseded connection refused", transactional_id=transactional_id)
             return ErrorCode.producer_fenced
         try:
             return self._execute(transactional_id, request)
         except OSError as failure:
             return _not_written(failure)
 
-    def _is_superseded(self, transactional_id: str, lane: Lane, connection_id: int | None) -> bool:
-        """Whether the owner has sent requests of this kind over a newer connection; if not, this is its newest now.
-
-        A client retries over a new connection what it gave up on an old one. If the old request arrives after all, it
-        may end the next transaction of the same epoch, or take its offsets back (KAFKA-17754, rule 15).
-        """
-        if connection_id is None:
-            return False
-        newest = self._connections.get((transactional_id, lane), connection_id)
-        self._connections[transactional_id, lane] = max(newest, connection_id)
-        if connection_id < newest:
-            log.warning("request on a superseded connection refused", transactional_id=transactional_id)
-        return connection_id < newest
-
-    def _forget_connections(self, transactional_id: str) -> None:
-        for lane in Lane:
-            self._connections.pop((transactional_id, lane), None)
-
-    def _execute(self, transactional_id: str, request: machine.Request) -> ErrorCode:
+    def _execute(self, transactional_id: str, request: requests.Request) -> ErrorCode:
         for _ in range(MAX_ROUNDS):
             now_ms = self._clock.now_ms()
             decision = machine.decide(self._states.get(transactional_id), request, now_ms)
@@ -290,40 +282,25 @@ class TransactionCoordinator:
         self._apply(record)
 
     def _apply(self, record: TransactionState) -> None:
-        self._producer_ids.note_used(record.producer_id)
+        self._producer_ids.note_used(max(record.producer_id, record.next_producer_id))
         machine.apply(self._states, record)
         if record.status in OPEN:
             self._open.add(record.transactional_id)
         else:
             self._open.discard(record.transactional_id)
         if record.status is TransactionStatus.DEAD:
-            self._forget_connections(record.transactional_id)
+            self._late.forget(record.transactional_id)
 
     def _complete(self, transactional_id: str, now_ms: int) -> None:
         """Carry a fenced or prepared transaction to its end. ``OSError``: it stays prepared, and may be asked again."""
         state = self._states[transactional_id]
         if state.status is TransactionStatus.PREPARE_EPOCH_FENCE:
-            self._decide_and_write(state, machine.AbortFenced(), now_ms)
+            self._decide_and_write(state, requests.AbortFenced(), now_ms)
             state = self._states[transactional_id]
-        commit = state.status is TransactionStatus.PREPARE_COMMIT
-        reach(KILL_AFTER_PREPARE)
-        for topic, partition in state.partitions:
-            self._partitions.append_marker(
-                topic,
-                partition,
-                producer_id=state.producer_id,
-                producer_epoch=state.producer_epoch,
-                commit=commit,
-                coordinator_epoch=COORDINATOR_EPOCH,
-                now_ms=now_ms,
-            )
-        reach(KILL_AFTER_MARKERS)
-        for group_id in state.groups:
-            self._groups.complete_transaction(group_id, state.producer_id, commit=commit)
-        reach(KILL_BEFORE_COMPLETE)
-        self._decide_and_write(state, machine.MarkersWritten(), now_ms)
+        self._completion.carry_out(state, now_ms)
+        self._decide_and_write(state, requests.MarkersWritten(), now_ms)
 
-    def _decide_and_write(self, state: TransactionState, request: machine.Request, now_ms: int) -> None:
+    def _decide_and_write(self, state: TransactionState, request: requests.Request, now_ms: int) -> None:
         record = machine.decide(state, request, now_ms).record
         if record is not None:
             self._write(record)
@@ -345,8 +322,14 @@ class TransactionCoordinator:
         still be there."""
         now_ms = self._clock.now_ms()
         for transactional_id in sorted(self._open):
-            if self._states[transactional_id].status is not TransactionStatus.ONGOING:
-                log.info("completing prepared transaction", transactional_id=transactional_id)
+            state = self._states[transactional_id]
+            if state.status is not TransactionStatus.ONGOING:
+                log.info(
+                    "completing prepared transaction",
+                    transactional_id=transactional_id,
+                    status=state.status.value,
+                    client_transaction_version=state.client_transaction_version,
+                )
                 self._complete(transactional_id, now_ms)
 
     def tick(self, now_ms: int) -> None:
@@ -354,7 +337,9 @@ class TransactionCoordinator:
         due = list(self._open)
         if now_ms >= self._next_expiry_check_ms:
             due = list(self._states)
-            self._next_expiry_check_ms = now_ms + EXPIRY_CHECK_INTERVAL_MS
+            self._next_expiry_check_ms = (
+                now_ms + self._settings.transaction_remove_expired_transaction_cleanup_interval_ms
+            )
         for transactional_id in due:
             try:
                 self._time_out(transactional_id, now_ms)
@@ -363,7 +348,8 @@ class TransactionCoordinator:
 
     def _time_out(self, transactional_id: str, now_ms: int) -> None:
         state = self._states[transactional_id]
-        decision = machine.decide(state, machine.TimeOut(EXPIRATION_MS), now_ms)
+        request = requests.TimeOut(self._settings.transactional_id_expiration_ms, self._fresh_producer_id(state))
+        decision = machine.decide(state, request, now_ms)
         if decision.record is not None:
             log.info("transaction timeout", transactional_id=transactional_id, status=decision.record.status.value)
             self._write(decision.record)

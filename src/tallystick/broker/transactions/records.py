@@ -16,6 +16,13 @@ from tallystick.broker.ports import JournalRecord
 NO_PRODUCER_ID: Final = -1
 NO_PRODUCER_EPOCH: Final = -1
 
+MAX_EPOCH: Final = 32767
+"""The highest epoch. It is never given to a producer: it is left for ending what the one before it began."""
+
+EPOCH_RISES_AT_END: Final = 2
+"""The first transaction version in which every EndTxn raises the epoch, and in which a partition or a group joins the
+transaction by being written to (KIP-890). Versions 0 and 1 differ in what Apache Kafka stores, and not here."""
+
 
 class TransactionStatus(enum.Enum):
     """Apache Kafka's states; the values are the names that DescribeTransactions shows."""
@@ -35,8 +42,11 @@ class TransactionStatus(enum.Enum):
 class TransactionState(JournalRecord, frozen=True, tag="transaction-state"):
     """Everything about one transactional id.
 
-    ``last_producer_epoch`` is the epoch that a producer gave as its own when this epoch was made, so that its retry is
-    recognised (KIP-360); ``previous_producer_id`` likewise for a producer id that was replaced at epoch exhaustion.
+    ``last_producer_epoch`` is the epoch that the present producer had before this one, so that its retry is recognised
+    (KIP-360, KIP-890); -1 if the epoch was made by somebody else. ``previous_producer_id`` likewise for a producer id
+    that was replaced at epoch exhaustion. ``next_producer_id`` takes the place of an exhausted one when the prepared
+    transaction completes. ``client_transaction_version`` is the version that the client of the present or last
+    transaction spoke.
     """
 
     transactional_id: str
@@ -50,6 +60,13 @@ class TransactionState(JournalRecord, frozen=True, tag="transaction-state"):
     groups: tuple[str, ...] = ()
     started_ms: int = -1
     updated_ms: int = -1
+    next_producer_id: int = NO_PRODUCER_ID
+    client_transaction_version: int = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the next raise of the epoch needs a new producer id."""
+        return self.producer_epoch >= MAX_EPOCH - 1
 
 
 class ProducerIdsReserved(JournalRecord, frozen=True, tag="producer-ids-reserved"):

@@ -141,19 +141,56 @@ class Talk:
         return answer.producer_id, answer.producer_epoch
 
     def add_partitions(self, transactional_id: str, owner: tuple[int, int], *indexes: int, version: int = 3) -> Any:
-        answer = self.ask(
-            add_partitions_to_txn.API,
-            version,
-            v3_and_below_transactional_id=transactional_id,
-            v3_and_below_producer_id=owner[0],
-            v3_and_below_producer_epoch=owner[1],
-            v3_and_below_topics=lambda build: (build.AddPartitionsToTxnTopic(name="a", partitions=indexes),),
-        )
-        (topic,) = answer.results_by_topic_v3_and_below
-        return [(row.partition_index, row.partition_error_code.name) for row in topic.results_by_partition]
+        return self.transactions_in_one(version, [(transactional_id, owner, indexes, False)])[0]
 
-    def end(self, transactional_id: str, owner: tuple[int, int], *, version: int = 4) -> ErrorCode:
-        answer = self.ask(
+    def transactions_in_one(
+        self, version: int, asked: list[tuple[str, tuple[int, int], tuple[int, ...], bool]]
+    ) -> list[list[tuple[int, str]]]:
+        """AddPartitionsToTxn for (id, owner, partitions, verify only) each; index and error of each partition."""
+
+        def topics(build: Any, indexes: tuple[int, ...]) -> Any:
+            return (build.AddPartitionsToTxnTopic(name="a", partitions=indexes),)
+
+        if version >= 4:
+            answer = self.ask(
+                add_partitions_to_txn.API,
+                version,
+                transactions=lambda build: tuple(
+                    build.AddPartitionsToTxnTransaction(
+                        transactional_id=transactional_id,
+                        producer_id=owner[0],
+                        producer_epoch=owner[1],
+                        verify_only=verify_only,
+                        topics=topics(build, indexes),
+                    )
+                    for transactional_id, owner, indexes, verify_only in asked
+                ),
+            )
+            assert answer.error_code is ErrorCode.none
+            assert [row.transactional_id for row in answer.results_by_transaction] == [row[0] for row in asked]
+            found = [row.topic_results for row in answer.results_by_transaction]
+        else:
+            ((transactional_id, owner, indexes, _),) = asked
+            answer = self.ask(
+                add_partitions_to_txn.API,
+                version,
+                v3_and_below_transactional_id=transactional_id,
+                v3_and_below_producer_id=owner[0],
+                v3_and_below_producer_epoch=owner[1],
+                v3_and_below_topics=lambda build: topics(build, indexes),
+            )
+            found = [answer.results_by_topic_v3_and_below]
+        return [
+            [
+                (row.partition_index, row.partition_error_code.name)
+                for topic in rows_of
+                for row in topic.results_by_partition
+            ]
+            for rows_of in found
+        ]
+
+    def end(self, transactional_id: str, owner: tuple[int, int], *, version: int = 4) -> Any:
+        return self.ask(
             end_txn.API,
             version,
             transactional_id=transactional_id,
@@ -161,7 +198,6 @@ class Talk:
             producer_epoch=owner[1],
             committed=True,
         )
-        return ErrorCode(answer.error_code)
 
     def fetch(self, version: int = 9, **fields: Any) -> list[tuple[str, int, int, str]]:
         """Topic, partition, offset and error of every row."""
@@ -270,15 +306,44 @@ def test_add_offsets_to_txn(talk: Talk, version: int) -> None:
     assert talk.ask(add_offsets_to_txn.API, version, **fields).error_code.name == fenced
 
 
+def test_brokers_add_and_verify_several_transactions_in_one_request(talk: Talk) -> None:
+    open_one, other = talk.init("open"), talk.init("other")
+    talk.add_partitions("open", open_one, 0)
+    stranger = (other[0] + 1000, 0)
+    answered = talk.transactions_in_one(
+        5,
+        [
+            ("open", open_one, (0, 1), True),
+            ("other", other, (0, 1), False),
+            ("other", (other[0], other[1] + 1), (0,), True),
+            ("other", stranger, (0,), True),
+            ("unknown", other, (0,), False),
+            ("open", open_one, (1, 9), False),
+        ],
+    )
+    assert answered == [
+        [(0, "none"), (1, "transaction_abortable")],
+        [(0, "none"), (1, "none")],
+        [(0, "producer_fenced")],
+        [(0, "invalid_producer_id_mapping")],
+        [(0, "invalid_producer_id_mapping")],
+        [(1, "operation_not_attempted"), (9, "unknown_topic_or_partition")],
+    ]
+    assert talk.transactions_in_one(4, [("other", other, (1,), True)]) == [[(1, "none")]]
+
+
 @in_every_version(end_txn.API)
 def test_end_txn(talk: Talk, version: int) -> None:
-    owner = talk.init("t")
+    producer_id, epoch = owner = talk.init("t")
     talk.add_partitions("t", owner, 0)
-    assert talk.end("t", owner, version=version) is ErrorCode.none
-    assert talk.end("t", owner, version=version) is ErrorCode.none
+    for _ in ("first", "retry"):
+        answer = talk.end("t", owner, version=version)
+        assert answer.error_code is ErrorCode.none
+        if version >= 5:
+            assert (answer.producer_id, answer.producer_epoch) == (producer_id, epoch + 1)
     talk.init("t")
     fenced = "producer_fenced" if version >= 2 else "invalid_producer_epoch"
-    assert talk.end("t", owner, version=version).name == fenced
+    assert talk.end("t", owner, version=version).error_code.name == fenced
 
 
 @in_every_version(txn_offset_commit.API)
@@ -291,14 +356,18 @@ def test_txn_offset_commit(talk: Talk, version: int) -> None:
         "producer_epoch": epoch,
         "topics": lambda build: offsets(build, "TxnOffsetCommit"),
     }
-    refused = talk.ask(txn_offset_commit.API, version, **fields)
-    assert rows(refused) == [(1, "invalid_txn_state"), (9, "invalid_txn_state")]
-    added = {"transactional_id": "t", "producer_id": producer_id, "producer_epoch": epoch, "group_id": "g"}
-    talk.ask(add_offsets_to_txn.API, 3, **added)
+    if version < 5:
+        refused = talk.ask(txn_offset_commit.API, version, **fields)
+        code = "transaction_abortable" if version == 4 else "invalid_txn_state"
+        assert rows(refused) == [(1, code), (9, code)]
+        added = {"transactional_id": "t", "producer_id": producer_id, "producer_epoch": epoch, "group_id": "g"}
+        talk.ask(add_offsets_to_txn.API, 3, **added)
     assert rows(talk.ask(txn_offset_commit.API, version, **fields)) == COMMITTED
     assert talk.fetch(require_stable=True) == [("a", 0, -1, "none"), ("a", 1, -1, "unstable_offset_commit")]
-    talk.end("t", (producer_id, epoch))
+    talk.end("t", (producer_id, epoch), version=version)
     assert talk.fetch(require_stable=True) == [("a", 0, -1, "none"), ("a", 1, 42, "none")]
+    talk.init("t")
+    assert rows(talk.ask(txn_offset_commit.API, version, **fields))[0] == (1, "invalid_producer_epoch")
 
 
 def test_txn_offset_commit_is_fenced_by_member_and_generation(talk: Talk) -> None:

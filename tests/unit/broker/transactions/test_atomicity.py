@@ -115,14 +115,14 @@ def test_a_transaction_ends_alike_everywhere_wherever_the_crashes_come(
     disk = Disk()
     machine = Machine(disk)
     producer_id, epoch = machine.begin(offset=1)
-    assert machine.transactions.end("t", producer_id, epoch, commit=True) is ErrorCode.none
+    assert machine.transactions.end("t", producer_id, epoch, commit=True).error is ErrorCode.none
     before = len(disk.records)
     owner = machine.begin(offset=2)
     disk.writes_left = first_crash_after
     answered = None
     match how:
         case "commit" | "abort":
-            answered = machine.transactions.end("t", *owner, commit=how == "commit")
+            answered = machine.transactions.end("t", *owner, commit=how == "commit").error
         case "init":
             answered = machine.transactions.init_producer_id("t", timeout_ms=60_000).error
         case "time out":

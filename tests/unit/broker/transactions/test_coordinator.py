@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tallystick.broker.transactions.coordinator import EXPIRATION_MS, MAX_TIMEOUT_MS
+from tallystick.broker.transactions.settings import DEFAULTS
 from tallystick.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -20,12 +20,16 @@ def begin(world: World, transactional_id: str = "t", **options: Any) -> tuple[in
     return owner
 
 
+def admitted(world: World, owner: tuple[int, int], *, connection_id: int) -> ErrorCode:
+    return world.coordinator.admit_offsets("t", *owner, "g", transaction_version=0, connection_id=connection_id)
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_a_transaction_ends_with_a_marker_in_every_partition_and_its_offsets_settled(
     world: World, commit: bool
 ) -> None:
     owner = begin(world)
-    assert world.coordinator.end("t", *owner, commit=commit) is ErrorCode.none
+    assert world.coordinator.end("t", *owner, commit=commit).error is ErrorCode.none
     assert world.partitions.markers == [("a", 0, *owner, commit), ("b", 1, *owner, commit)]
     assert world.groups.completed == [("g", owner[0], commit)]
 
@@ -33,8 +37,8 @@ def test_a_transaction_ends_with_a_marker_in_every_partition_and_its_offsets_set
 def test_ending_again_with_the_same_result_succeeds_and_writes_no_second_marker(world: World) -> None:
     owner = begin(world)
     world.coordinator.end("t", *owner, commit=True)
-    assert world.coordinator.end("t", *owner, commit=True) is ErrorCode.none
-    assert world.coordinator.end("t", *owner, commit=False) is ErrorCode.invalid_txn_state
+    assert world.coordinator.end("t", *owner, commit=True).error is ErrorCode.none
+    assert world.coordinator.end("t", *owner, commit=False).error is ErrorCode.invalid_txn_state
     assert len(world.partitions.markers) == 2
 
 
@@ -56,9 +60,9 @@ def test_a_successor_fences_the_open_transaction_and_aborts_it_before_it_is_answ
     ]
     assert world.groups.completed == [("g", producer_id, False)]
     for commit in (True, False):
-        assert world.coordinator.end("t", producer_id, epoch, commit=commit) is ErrorCode.producer_fenced
+        assert world.coordinator.end("t", producer_id, epoch, commit=commit).error is ErrorCode.producer_fenced
     assert world.coordinator.add_partitions("t", producer_id, epoch, [("a", 0)]) is ErrorCode.producer_fenced
-    assert world.coordinator.verify_partition("t", producer_id, epoch, "a", 0) == ErrorCode.invalid_producer_epoch
+    assert world.coordinator.verify_partition("t", producer_id, epoch, "a", 0) is ErrorCode.producer_fenced
 
 
 def test_a_zombie_that_names_its_old_epoch_does_not_abort_its_successors_transaction(world: World) -> None:
@@ -66,7 +70,7 @@ def test_a_zombie_that_names_its_old_epoch_does_not_abort_its_successors_transac
     successor = begin(world)
     zombie = world.coordinator.init_producer_id("t", timeout_ms=1_000, producer_id=producer_id, producer_epoch=epoch)
     assert zombie.error is ErrorCode.producer_fenced
-    assert world.coordinator.end("t", *successor, commit=True) is ErrorCode.none
+    assert world.coordinator.end("t", *successor, commit=True).error is ErrorCode.none
 
 
 def test_an_owner_may_bump_its_own_epoch_in_an_open_transaction(world: World) -> None:
@@ -87,12 +91,12 @@ def test_a_timeout_aborts_and_raises_the_epoch(world: World) -> None:
         ("a", 0, producer_id, epoch + 1, False),
         ("b", 1, producer_id, epoch + 1, False),
     ]
-    assert world.coordinator.end("t", producer_id, epoch, commit=True) is ErrorCode.producer_fenced
+    assert world.coordinator.end("t", producer_id, epoch, commit=True).error is ErrorCode.producer_fenced
 
 
 def test_a_transactional_id_is_forgotten_when_it_idled_for_its_expiration_time(world: World) -> None:
     owner = world.init()
-    world.clock.advance(by_ms=EXPIRATION_MS)
+    world.clock.advance(by_ms=DEFAULTS.transactional_id_expiration_ms)
     world.coordinator.tick(world.clock.now_ms())
     assert world.coordinator.transactions() == ()
     assert world.coordinator.add_partitions("t", *owner, [("a", 0)]) is ErrorCode.invalid_producer_id_mapping
@@ -100,7 +104,7 @@ def test_a_transactional_id_is_forgotten_when_it_idled_for_its_expiration_time(w
     assert world.coordinator.transactions() == ()
 
 
-@pytest.mark.parametrize("timeout_ms", [0, -1, MAX_TIMEOUT_MS + 1])
+@pytest.mark.parametrize("timeout_ms", [0, -1, DEFAULTS.transaction_max_timeout_ms + 1])
 def test_a_transaction_timeout_out_of_range_is_refused(world: World, timeout_ms: int) -> None:
     producer = world.coordinator.init_producer_id("t", timeout_ms=timeout_ms)
     assert producer.error is ErrorCode.invalid_transaction_timeout
@@ -127,10 +131,10 @@ def test_producer_ids_are_never_given_out_twice_even_over_a_crash(world: World) 
     ("what", "expected"),
     [
         ({}, ErrorCode.none),
-        ({"partition": 9}, ErrorCode.invalid_txn_state),
+        ({"partition": 9}, ErrorCode.transaction_abortable),
         ({"transactional_id": "unknown"}, ErrorCode.invalid_producer_id_mapping),
         ({"producer_id": 4_000}, ErrorCode.invalid_producer_id_mapping),
-        ({"producer_epoch": 9}, ErrorCode.invalid_producer_epoch),
+        ({"producer_epoch": 9}, ErrorCode.producer_fenced),
     ],
 )
 def test_a_batch_is_accepted_only_from_the_owner_into_a_partition_of_its_open_transaction(
@@ -151,25 +155,25 @@ def test_nothing_is_accepted_after_the_end_of_the_transaction(world: World) -> N
     owner = begin(world)
     assert world.coordinator.verify_group("t", *owner, "g") is ErrorCode.none
     world.coordinator.end("t", *owner, commit=True)
-    assert world.coordinator.verify_partition("t", *owner, "a", 0) == ErrorCode.invalid_txn_state
-    assert world.coordinator.verify_group("t", *owner, "g") is ErrorCode.invalid_txn_state
+    assert world.coordinator.verify_partition("t", *owner, "a", 0) is ErrorCode.transaction_abortable
+    assert world.coordinator.verify_group("t", *owner, "g") is ErrorCode.transaction_abortable
 
 
 def test_a_request_that_arrives_late_on_a_superseded_connection_does_not_end_the_next_transaction(world: World) -> None:
     owner = begin(world, connection_id=1)
-    assert world.coordinator.end("t", *owner, commit=True, connection_id=2) is ErrorCode.none
+    assert world.coordinator.end("t", *owner, commit=True, connection_id=2).error is ErrorCode.none
     assert world.coordinator.add_partitions("t", *owner, [("c", 0)], connection_id=2) is ErrorCode.none
-    assert world.coordinator.end("t", *owner, commit=True, connection_id=1) is ErrorCode.producer_fenced
-    assert world.coordinator.end("t", *owner, commit=False, connection_id=2) is ErrorCode.none
+    assert world.coordinator.end("t", *owner, commit=True, connection_id=1).error is ErrorCode.producer_fenced
+    assert world.coordinator.end("t", *owner, commit=False, connection_id=2).error is ErrorCode.none
 
 
 def test_offsets_that_arrive_late_on_a_superseded_connection_do_not_take_the_next_ones_back(world: World) -> None:
     owner = begin(world, connection_id=1)
-    assert world.coordinator.verify_group("t", *owner, "g", connection_id=3) is ErrorCode.none
-    assert world.coordinator.verify_group("t", *owner, "g", connection_id=2) is ErrorCode.invalid_producer_epoch
-    assert world.coordinator.verify_group("t", *owner, "g", connection_id=3) is ErrorCode.none
+    assert admitted(world, owner, connection_id=3) is ErrorCode.none
+    assert admitted(world, owner, connection_id=2) is ErrorCode.producer_fenced
+    assert admitted(world, owner, connection_id=3) is ErrorCode.none
     successor = begin(world, connection_id=1)
-    assert world.coordinator.verify_group("t", *successor, "g", connection_id=2) is ErrorCode.none
+    assert admitted(world, successor, connection_id=2) is ErrorCode.none
 
 
 def test_made_up_transactional_ids_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +188,7 @@ def test_made_up_transactional_ids_are_bounded(world: World, monkeypatch: pytest
 def test_a_zombie_on_a_newer_connection_does_not_supersede_the_owner(world: World) -> None:
     zombie = begin(world, connection_id=9)
     owner = world.init(connection_id=1)
-    assert world.coordinator.end("t", *zombie, commit=True, connection_id=9) is ErrorCode.producer_fenced
+    assert world.coordinator.end("t", *zombie, commit=True, connection_id=9).error is ErrorCode.producer_fenced
     assert world.coordinator.add_partitions("t", *owner, [("a", 0)], connection_id=1) is ErrorCode.none
 
 
@@ -195,14 +199,14 @@ def test_a_zombie_on_a_newer_connection_does_not_supersede_the_owner(world: Worl
 def test_recovery_completes_what_was_prepared(world: World, commit: bool) -> None:
     owner = begin(world)
     world.journal.fails_after = 1  # the preparation is written, the completion is not
-    assert world.coordinator.end("t", *owner, commit=commit) is ErrorCode.coordinator_not_available
+    assert world.coordinator.end("t", *owner, commit=commit).error is ErrorCode.coordinator_not_available
     world.journal.fails_after = None
     world.partitions.markers.clear()
     world.groups.completed.clear()
     world.restart()
     assert world.partitions.markers == [("a", 0, *owner, commit), ("b", 1, *owner, commit)]
     assert world.groups.completed == [("g", owner[0], commit)]
-    assert world.coordinator.end("t", *owner, commit=commit) is ErrorCode.none
+    assert world.coordinator.end("t", *owner, commit=commit).error is ErrorCode.none
 
 
 def test_recovery_leaves_an_open_transaction_to_its_producer(world: World) -> None:
@@ -210,7 +214,7 @@ def test_recovery_leaves_an_open_transaction_to_its_producer(world: World) -> No
     world.restart()
     assert world.partitions.markers == []
     assert world.coordinator.verify_partition("t", *owner, "a", 0) == ErrorCode.none
-    assert world.coordinator.end("t", *owner, commit=True) is ErrorCode.none
+    assert world.coordinator.end("t", *owner, commit=True).error is ErrorCode.none
 
 
 @pytest.mark.parametrize("commit", [True, False])
@@ -220,9 +224,9 @@ def test_a_full_disk_at_the_end_of_a_transaction_is_told_and_the_retry_goes_thro
 ) -> None:
     owner = begin(world)
     world.journal.fails_after = writes_before_full
-    assert world.coordinator.end("t", *owner, commit=commit) is ErrorCode.coordinator_not_available
+    assert world.coordinator.end("t", *owner, commit=commit).error is ErrorCode.coordinator_not_available
     world.journal.fails_after = None
-    assert world.coordinator.end("t", *owner, commit=commit) is ErrorCode.none
+    assert world.coordinator.end("t", *owner, commit=commit).error is ErrorCode.none
     assert world.partitions.markers[-1] == ("b", 1, *owner, commit)
 
 
@@ -231,7 +235,7 @@ def test_a_partition_that_cannot_take_its_marker_leaves_the_transaction_prepared
 ) -> None:
     owner = begin(world)
     world.partitions.is_full = True
-    assert world.coordinator.end("t", *owner, commit=True) is ErrorCode.coordinator_not_available
+    assert world.coordinator.end("t", *owner, commit=True).error is ErrorCode.coordinator_not_available
     assert world.states()["t"].status.value == "PrepareCommit"
     assert world.coordinator.verify_partition("t", *owner, "a", 0) == ErrorCode.concurrent_transactions
     world.partitions.is_full = False
@@ -249,4 +253,4 @@ def test_a_full_disk_while_fencing_never_lets_the_old_producer_go_on(world: Worl
     world.restart()
     successor = world.init()
     assert successor == (producer_id, epoch + 2)
-    assert world.coordinator.end("t", producer_id, epoch, commit=True) is ErrorCode.producer_fenced
+    assert world.coordinator.end("t", producer_id, epoch, commit=True).error is ErrorCode.producer_fenced

@@ -5,33 +5,37 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tallystick.broker.transactions import machine
-from tallystick.broker.transactions.machine import Then
+from tallystick.broker.transactions import machine, requests
 from tallystick.broker.transactions.records import TransactionState, TransactionStatus
+from tallystick.broker.transactions.requests import Then
 from tallystick.errors import IllegalTransition
 
 PRODUCER_ID, EPOCH, STARTED_MS, TIMEOUT_MS, EXPIRATION_MS = 7, 3, 1_000, 500, 10_000
 
-REQUESTS: dict[str, machine.Request] = {
-    "init": machine.InitProducerId("t", TIMEOUT_MS, fresh_producer_id=99),
-    "init own": machine.InitProducerId("t", TIMEOUT_MS, 99, producer_id=PRODUCER_ID, producer_epoch=EPOCH),
-    "init zombie": machine.InitProducerId("t", TIMEOUT_MS, 99, producer_id=PRODUCER_ID, producer_epoch=EPOCH - 1),
-    "add": machine.AddToTransaction(PRODUCER_ID, EPOCH, partitions=(("b", 0),)),
-    "add zombie": machine.AddToTransaction(PRODUCER_ID, EPOCH - 1, partitions=(("b", 0),)),
-    "add stranger": machine.AddToTransaction(PRODUCER_ID + 1, EPOCH, partitions=(("b", 0),)),
-    "commit": machine.Commit(PRODUCER_ID, EPOCH),
-    "commit zombie": machine.Commit(PRODUCER_ID, EPOCH - 1),
-    "abort": machine.Abort(PRODUCER_ID, EPOCH),
-    "abort zombie": machine.Abort(PRODUCER_ID, EPOCH - 1),
-    "tick": machine.TimeOut(EXPIRATION_MS),
-    "abort fenced": machine.AbortFenced(),
-    "markers written": machine.MarkersWritten(),
+REQUESTS: dict[str, requests.Request] = {
+    "init": requests.InitProducerId("t", TIMEOUT_MS, fresh_producer_id=99),
+    "init own": requests.InitProducerId("t", TIMEOUT_MS, 99, producer_id=PRODUCER_ID, producer_epoch=EPOCH),
+    "init zombie": requests.InitProducerId("t", TIMEOUT_MS, 99, producer_id=PRODUCER_ID, producer_epoch=EPOCH - 1),
+    "add": requests.AddToTransaction(PRODUCER_ID, EPOCH, partitions=(("b", 0),)),
+    "add zombie": requests.AddToTransaction(PRODUCER_ID, EPOCH - 1, partitions=(("b", 0),)),
+    "add stranger": requests.AddToTransaction(PRODUCER_ID + 1, EPOCH, partitions=(("b", 0),)),
+    "commit": requests.Commit(PRODUCER_ID, EPOCH),
+    "commit zombie": requests.Commit(PRODUCER_ID, EPOCH - 1),
+    "abort": requests.Abort(PRODUCER_ID, EPOCH),
+    "abort zombie": requests.Abort(PRODUCER_ID, EPOCH - 1),
+    "commit 2": requests.Commit(PRODUCER_ID, EPOCH, 2),
+    "abort 2": requests.Abort(PRODUCER_ID, EPOCH, 2),
+    "tick": requests.TimeOut(EXPIRATION_MS),
+    "abort fenced": requests.AbortFenced(),
+    "markers written": requests.MarkersWritten(),
 }
 
 # state: request -> what happens, as "new state, epoch" or an error; "+" completes and answers, "*" completes and asks
 # again; "illegal" raises. What is not named is "none": answered without an error and without a change.
 EXPECTED: dict[str, dict[str, str]] = {
     "Empty": {
+        "commit 2": "invalid_txn_state",
+        "abort 2": "PrepareAbort 4 +",
         "init": "Empty 4",
         "init own": "Empty 4",
         "init zombie": "producer_fenced",
@@ -42,6 +46,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "markers written": "illegal",
     },
     "Ongoing": {
+        "commit 2": "PrepareCommit 4 +",
+        "abort 2": "PrepareAbort 4 +",
         "init": "PrepareEpochFence 4 *",
         "init own": "PrepareEpochFence 4 *",
         "init zombie": "producer_fenced",
@@ -53,6 +59,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "markers written": "illegal",
     },
     "PrepareEpochFence": {
+        "commit 2": "*",
+        "abort 2": "*",
         "init": "*",
         "init own": "*",
         "init zombie": "*",
@@ -64,6 +72,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "markers written": "illegal",
     },
     "PrepareCommit": {
+        "commit 2": "producer_fenced",
+        "abort 2": "producer_fenced",
         "init": "*",
         "init own": "*",
         "init zombie": "*",
@@ -75,6 +85,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "markers written": "CompleteCommit 3",
     },
     "PrepareAbort": {
+        "commit 2": "producer_fenced",
+        "abort 2": "producer_fenced",
         "init": "*",
         "init own": "*",
         "init zombie": "*",
@@ -86,6 +98,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "markers written": "CompleteAbort 3",
     },
     "CompleteCommit": {
+        "commit 2": "invalid_txn_state",
+        "abort 2": "PrepareAbort 4 +",
         "init": "Empty 4",
         "init own": "Empty 4",
         "init zombie": "producer_fenced",
@@ -96,6 +110,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "markers written": "illegal",
     },
     "CompleteAbort": {
+        "commit 2": "invalid_txn_state",
+        "abort 2": "PrepareAbort 4 +",
         "init": "Empty 4",
         "init own": "Empty 4",
         "init zombie": "producer_fenced",
@@ -128,7 +144,7 @@ def state_of(status: str) -> TransactionState:
     )
 
 
-def outcome(state: TransactionState | None, request: machine.Request, *, now_ms: int = STARTED_MS + TIMEOUT_MS) -> str:
+def outcome(state: TransactionState | None, request: requests.Request, *, now_ms: int = STARTED_MS + TIMEOUT_MS) -> str:
     try:
         decision = machine.decide(state, request, now_ms)
     except IllegalTransition:
@@ -156,6 +172,7 @@ def test_every_state_answers_every_request_as_the_table_says(status: str, reques
         ("init own", "Empty 0"),
         ("add", "invalid_producer_id_mapping"),
         ("commit", "invalid_producer_id_mapping"),
+        ("abort 2", "invalid_producer_id_mapping"),
         ("abort", "invalid_producer_id_mapping"),
         ("tick", "illegal"),
         ("markers written", "illegal"),
@@ -180,7 +197,7 @@ def test_every_transition_of_the_table_is_reachable_from_some_rule() -> None:
 
 
 def test_adding_what_is_there_writes_nothing() -> None:
-    request = machine.AddToTransaction(PRODUCER_ID, EPOCH, partitions=(("a", 0),))
+    request = requests.AddToTransaction(PRODUCER_ID, EPOCH, partitions=(("a", 0),))
     assert outcome(state_of("Ongoing"), request) == "none"
 
 
@@ -202,7 +219,7 @@ def test_an_idle_id_expires_at_its_time_and_not_before(status: str) -> None:
 
 
 def initialised(state: TransactionState, **named: int) -> tuple[int, int]:
-    record = machine.decide(state, machine.InitProducerId("t", TIMEOUT_MS, 99, **named), 0).record
+    record = machine.decide(state, requests.InitProducerId("t", TIMEOUT_MS, 99, **named), 0).record
     assert record is not None
     return record.producer_id, record.producer_epoch
 
@@ -216,12 +233,22 @@ def test_an_exhausted_epoch_takes_a_new_producer_id() -> None:
 
 def test_fencing_at_the_last_epoch_still_fences_and_the_next_owner_gets_a_new_producer_id() -> None:
     state = msgspec.structs.replace(state_of("Ongoing"), producer_epoch=32766)
-    fenced = machine.decide(state, REQUESTS["init"], 0).record
-    assert fenced is not None
-    assert fenced.producer_epoch == 32767
-    aborted = msgspec.structs.replace(fenced, status=TransactionStatus.COMPLETE_ABORT)
-    assert initialised(aborted) == (99, 0)
-    assert initialised(aborted, producer_id=PRODUCER_ID, producer_epoch=32767) == (99, 0)
+    for named in ({}, {"producer_id": PRODUCER_ID, "producer_epoch": 32766}):
+        fenced = machine.decide(state, requests.InitProducerId("t", TIMEOUT_MS, 99, **named), 0).record
+        assert fenced is not None
+        assert (fenced.producer_id, fenced.producer_epoch) == (PRODUCER_ID, 32767)
+        preparing = machine.decide(fenced, requests.AbortFenced(), 0).record
+        aborted = machine.decide(preparing, requests.MarkersWritten(), 0).record
+        assert aborted is not None
+        assert (aborted.producer_id, aborted.producer_epoch) == (99, 0)
+        assert initialised(aborted, **named) == ((99, 0) if named else (99, 1))
+
+
+def test_an_id_that_was_left_at_the_highest_epoch_gets_a_new_producer_id() -> None:
+    """As format 1 of the data folder may have it: fencing did not replace the producer id then."""
+    left = msgspec.structs.replace(state_of("CompleteAbort"), producer_epoch=32767)
+    assert initialised(left) == (99, 0)
+    assert initialised(left, producer_id=PRODUCER_ID, producer_epoch=32767) == (99, 0)
 
 
 def test_the_epoch_bump_of_a_producer_whose_answer_was_lost_is_repeated() -> None:
@@ -233,10 +260,10 @@ def test_the_epoch_bump_of_a_producer_whose_answer_was_lost_is_repeated() -> Non
 def test_the_new_producer_id_of_a_producer_whose_answer_was_lost_is_repeated() -> None:
     state = msgspec.structs.replace(state_of("Empty"), producer_epoch=32766)
     named = {"producer_id": PRODUCER_ID, "producer_epoch": 32766}
-    rotated = machine.decide(state, machine.InitProducerId("t", TIMEOUT_MS, 99, **named), 0).record
+    rotated = machine.decide(state, requests.InitProducerId("t", TIMEOUT_MS, 99, **named), 0).record
     assert rotated is not None
     assert (rotated.producer_id, rotated.producer_epoch) == (99, 0)
-    request = machine.InitProducerId("t", TIMEOUT_MS, 100, **named)
+    request = requests.InitProducerId("t", TIMEOUT_MS, 100, **named)
     repeated = machine.decide(rotated, request, 0).record
     assert repeated is not None
     assert (repeated.producer_id, repeated.producer_epoch) == (99, 0)

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tallystick.broker import EmbeddedBroker
-from tallystick.broker.transactions import coordinator
+from tallystick.broker.transactions import completion
 from tallystick.killpoints import ENV_KILL_AT
 
 TIMEOUT_S = 30.0
@@ -224,7 +224,7 @@ def test_a_producer_goes_on_over_a_kill_between_its_transactions(own_broker: Emb
 @pytest.mark.parametrize("commit", [True, False])
 @pytest.mark.parametrize(
     "kill_point",
-    [coordinator.KILL_AFTER_PREPARE, coordinator.KILL_AFTER_MARKERS, coordinator.KILL_BEFORE_COMPLETE],
+    [completion.KILL_AFTER_PREPARE, completion.KILL_AFTER_MARKERS, completion.KILL_BEFORE_COMPLETE],
 )
 def test_a_kill_in_the_middle_of_the_end_is_completed_at_the_restart(
     own_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, kill_point: str, commit: bool

@@ -21,6 +21,7 @@ from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.segment import TornTail
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.ports import JournalRecord
+from tallystick.broker.producer_expiry import ProducerExpiry
 from tallystick.broker.registry import APIS
 from tallystick.broker.topics import TopicRecord, Topics
 from tallystick.broker.transactions import TransactionCoordinator
@@ -52,6 +53,7 @@ class Node:
     node_id: int
     cluster_id: str
     apis: tuple[Api, ...]
+    producer_expiry: ProducerExpiry
     compact_above_bytes: int = COMPACT_RUNNING_ABOVE_BYTES
 
     def tick(self) -> None:
@@ -59,6 +61,10 @@ class Node:
         now_ms = self.clock.now_ms()
         self.transactions.tick(now_ms)
         self.groups.tick(now_ms)
+        every = (partition for topic in self.partitions.all() for partition in topic.partitions)
+        forgotten = self.producer_expiry.tick(self.clock.monotonic_ms(), every)
+        if forgotten:
+            logger.info("idle producer ids forgotten", count=forgotten)
         if self.journal.size_bytes > self.compact_above_bytes:
             self._compact_journal()
 
@@ -141,6 +147,7 @@ def open_node(
         node_id=NODE_ID,
         cluster_id=folder.format.cluster_id,
         apis=APIS,
+        producer_expiry=ProducerExpiry(transaction_settings),
     )
     partitions = [partition for topic in topics.all() for partition in topic.partitions]
     torn = [partition.log.torn for partition in partitions] + [journal.torn, topics_journal.torn]

@@ -16,6 +16,7 @@ from tallystick.broker.limits import MAX_BATCH_BYTES
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.partition_log import PartitionLog, Slice
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
+from tallystick.broker.producer_expiry import IdleProducers
 from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import NO_PRODUCER_ID, BatchHeader, MalformedBatch, check_crc, read_header
@@ -55,6 +56,7 @@ class Partition:
         self.listeners: set[Callable[[], None]] = set()
         self.deleted = False
         self._producers = ProducerStates()
+        self._idle = IdleProducers()
         self._log = PartitionLog(folder, durability, on_batch=self._replay, settings=settings)
         self._log.on_visible = self._tell_listeners
         if self._log.torn is not None:
@@ -147,6 +149,10 @@ class Partition:
         self._producers.apply_marker(written, commit=commit, coordinator_epoch=coordinator_epoch)
         self._tell_listeners()
         return True
+
+    def expire_producers(self, *, now_ms: int, expiration_ms: int) -> int:
+        """Forget the producers that idled for so long; ``now_ms`` is monotonic."""
+        return self._idle.forget_expired(self._producers, now_ms=now_ms, expiration_ms=expiration_ms)
 
     def read(self, offset: int, *, max_bytes: int, committed_only: bool) -> Slice:
         """Batches from ``offset`` on. ``ApiError`` OFFSET_OUT_OF_RANGE outside of the log."""

@@ -14,12 +14,14 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
 
+from tallystick.errors import IllegalTransition
 from tallystick.wire.batch import NO_PRODUCER_ID, NO_SEQUENCE, BatchHeader, increment_sequence
 from tallystick.wire.errors import ErrorCode
 
 REMEMBERED_BATCHES: Final = 5
 """As many as an idempotent producer may have in flight (``max.in.flight.requests.per.connection``)."""
 NO_EPOCH: Final = -1
+_EPOCH_RISES_AT_END: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,23 @@ class ProducerStates:
             entry is not None and entry.transaction_first_offset is not None and entry.producer_epoch == producer_epoch
         )
 
-    def check_marker(self, *, producer_id: int, producer_epoch: int, coordinator_epoch: int) -> Decision:
-        """What to do with a marker that a coordinator writes."""
+    def check_marker(
+        self, *, producer_id: int, producer_epoch: int, coordinator_epoch: int, transaction_version: int = 0
+    ) -> Decision:
+        """What to do with a marker that a coordinator writes.
+
+        From transaction version 2 on its epoch is higher than that of the records it ends: one that is not is late,
+        unless it repeats the last one (KIP-1228, KAFKA-19999).
+        """
         entry = self.producers.get(producer_id)
         if entry is None:
             return _ACCEPT
-        if producer_epoch < entry.producer_epoch:
+        late = producer_epoch < entry.producer_epoch or (
+            transaction_version >= _EPOCH_RISES_AT_END
+            and producer_epoch == entry.producer_epoch
+            and entry.transaction_first_offset is not None
+        )
+        if late:
             return Reject(ErrorCode.invalid_producer_epoch, f"epoch {producer_epoch} after {entry.producer_epoch}")
         if coordinator_epoch < entry.coordinator_epoch:
             return Reject(
@@ -143,6 +156,12 @@ class ProducerStates:
                 f"coordinator epoch {coordinator_epoch} after {entry.coordinator_epoch}",
             )
         return _ACCEPT
+
+    def forget(self, producer_id: int) -> None:
+        """Know nothing of a producer any more; it must have no open transaction here."""
+        if producer_id in self._open:
+            raise IllegalTransition("producer", "transaction open", "forget")
+        self.producers.pop(producer_id, None)
 
     def apply_batch(self, header: BatchHeader) -> None:
         """A data batch was written at ``header.base_offset``."""

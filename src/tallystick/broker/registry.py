@@ -20,6 +20,7 @@ from tallystick.broker.handlers import (
     describe_cluster,
     describe_configs,
     describe_groups,
+    describe_producers,
     describe_transactions,
     end_txn,
     fetch,
@@ -40,6 +41,7 @@ from tallystick.broker.handlers import (
     sync_group,
     txn_offset_commit,
     update_features,
+    write_txn_markers,
 )
 
 APIS: Final[tuple[Api, ...]] = tuple(
@@ -55,6 +57,7 @@ APIS: Final[tuple[Api, ...]] = tuple(
             describe_cluster.API,
             describe_configs.API,
             describe_groups.API,
+            describe_producers.API,
             describe_transactions.API,
             end_txn.API,
             fetch.API,
@@ -75,6 +78,7 @@ APIS: Final[tuple[Api, ...]] = tuple(
             sync_group.API,
             txn_offset_commit.API,
             update_features.API,
+            write_txn_markers.API,
         ),
         key=lambda api: api.key,
     )

@@ -13,6 +13,8 @@ from tallystick.broker.api import RequestContext
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.node import Node, open_node
+from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
+from tallystick.broker.transactions.settings import TransactionSettings
 from tallystick.clock import Clock, SystemClock
 from tallystick.wire import schema
 from tallystick.wire.frames import read_request, read_request_header, read_response, write_request, write_response
@@ -27,10 +29,18 @@ def opened(
     fsync: FsyncPolicy = FsyncPolicy.NEVER,
     clock: Clock = CLOCK,
     log_settings: LogSettings = DEFAULTS,
+    transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
 ) -> Iterator[Node]:
     """A recovered node, closed in the end."""
     node, _ = open_node(
-        data, fsync=fsync, num_partitions=2, clock=clock, host="127.0.0.1", port=1, log_settings=log_settings
+        data,
+        fsync=fsync,
+        num_partitions=2,
+        clock=clock,
+        host="127.0.0.1",
+        port=1,
+        log_settings=log_settings,
+        transaction_settings=transaction_settings,
     )
     try:
         yield node

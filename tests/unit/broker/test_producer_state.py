@@ -218,3 +218,36 @@ def test_state_rebuilt_from_headers_equals_the_live_state(steps: list[Step]) -> 
         else:
             rebuilt.apply_marker(header, commit=commit, coordinator_epoch=0)
     assert rebuilt == partition.states
+
+
+@pytest.mark.parametrize(
+    ("transaction_version", "epoch", "expected"),
+    [
+        (0, 1, "invalid_producer_epoch"),
+        (0, 2, "accepted"),
+        (0, 3, "accepted"),
+        (2, 1, "invalid_producer_epoch"),
+        (2, 2, "invalid_producer_epoch"),
+        (2, 3, "accepted"),
+    ],
+)
+def test_the_marker_of_version_2_has_a_higher_epoch_than_what_it_ends(
+    transaction_version: int, epoch: int, expected: str
+) -> None:
+    partition = Written()
+    partition.send(data(0, epoch=2, transactional=True))
+    asked = {"producer_id": 1, "coordinator_epoch": 0, "transaction_version": transaction_version}
+    decision = partition.states.check_marker(producer_epoch=epoch, **asked)
+    assert (code(decision).name if isinstance(decision, Reject) else "accepted") == expected
+    partition.mark(commit=True, epoch=3)
+    repeated = partition.states.check_marker(producer_epoch=3, **asked)
+    assert isinstance(repeated, Accept)
+    assert isinstance(partition.states.check_marker(producer_epoch=2, **asked), Reject)
+
+
+def test_a_forgotten_producer_begins_anew() -> None:
+    partition = Written()
+    partition.send(data(0))
+    partition.states.forget(1)
+    partition.states.forget(2)
+    assert isinstance(partition.send(data(7)), Accept)

@@ -27,7 +27,7 @@ def _describe(build: Any, context: RequestContext, transactional_id: str) -> Any
     state = context.node.transactions.transaction(transactional_id)
     if state is None:
         return build.TransactionState(
-            error_code=ErrorCode.transactional_id_not_found,
+            error_code=ErrorCode.transactional_id_not_found if transactional_id else ErrorCode.invalid_request,
             transactional_id=transactional_id,
             transaction_state="",
             transaction_timeout=timedelta(0),

@@ -31,7 +31,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
             for state in context.node.transactions.transactions()
             if (not states or state.status.value in states)
             and (not producer_ids or state.producer_id in producer_ids)
-            and (duration_ms < 0 or 0 <= state.started_ms < started_before_ms)
+            and (duration_ms < 0 or state.started_ms < started_before_ms)
         ),
     )
 

@@ -12,6 +12,7 @@ import pytest
 
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.transactions import TransactionCoordinator
+from tallystick.broker.transactions.settings import DEFAULTS, TransactionSettings
 from tallystick.clock import ManualClock
 
 
@@ -75,7 +76,8 @@ class NotedGroups:
 class World:
     """A coordinator with its surroundings; ``restart`` is a crash and a recovery."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: TransactionSettings = DEFAULTS) -> None:
+        self.settings = settings
         self.journal = NotedJournal()
         self.partitions = NotedPartitions()
         self.groups = NotedGroups()
@@ -83,7 +85,7 @@ class World:
         self.coordinator = self._new()
 
     def _new(self) -> TransactionCoordinator:
-        return TransactionCoordinator(self.journal, self.partitions, self.clock, self.groups)
+        return TransactionCoordinator(self.journal, self.partitions, self.clock, self.groups, self.settings)
 
     def restart(self) -> None:
         self.coordinator = self._new()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import Any
 
+import msgspec
 import pytest
+from tests.unit.broker.transactions.conftest import World
 
-from tallystick.broker.transactions.settings import DEFAULTS
+from tallystick.broker.transactions.settings import DEFAULTS, TransactionSettings
 from tallystick.wire.errors import ErrorCode
-
-if TYPE_CHECKING:
-    from tests.unit.broker.transactions.conftest import World
 
 
 def begin(world: World, transactional_id: str = "t", **options: Any) -> tuple[int, int]:
@@ -254,3 +254,60 @@ def test_a_full_disk_while_fencing_never_lets_the_old_producer_go_on(world: Worl
     successor = world.init()
     assert successor == (producer_id, epoch + 2)
     assert world.coordinator.end("t", producer_id, epoch, commit=True).error is ErrorCode.producer_fenced
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_timeouts_and_expiry_are_what_the_settings_say() -> None:
+    world = World(
+        TransactionSettings(
+            transactional_id_expiration_ms=1_000,
+            transaction_max_timeout_ms=60_000,
+            transaction_remove_expired_transaction_cleanup_interval_ms=400,
+        )
+    )
+    assert world.coordinator.init_producer_id("t", timeout_ms=60_001).error is ErrorCode.invalid_transaction_timeout
+    world.init("t")
+    known = []
+    for _ in range(5):
+        world.coordinator.tick(world.clock.now_ms())
+        known.append(len(world.coordinator.transactions()))
+        world.clock.advance(by_ms=300)
+    assert known == [1, 1, 1, 1, 0], "looked at after 0, 600 and 1,200 ms"
+
+
+def test_the_epoch_of_version_2_is_told_and_kept_over_a_restart(world: World) -> None:
+    producer_id, epoch = begin(world)
+    ended = world.coordinator.end("t", producer_id, epoch, commit=True, transaction_version=2)
+    assert (ended.error, ended.producer_id, ended.producer_epoch) == (ErrorCode.none, producer_id, epoch + 1)
+    assert world.partitions.markers == [("a", 0, producer_id, epoch + 1, True), ("b", 1, producer_id, epoch + 1, True)]
+    world.restart()
+    assert world.coordinator.end("t", producer_id, epoch, commit=True, transaction_version=2) == ended
+
+
+def test_an_exhausted_producer_id_is_replaced_by_one_that_nobody_gets_again(world: World) -> None:
+    producer_id, _ = world.init()
+    (state,) = world.coordinator.transactions()
+    world.coordinator.replay(msgspec.structs.replace(state, producer_epoch=32_766))
+    assert world.coordinator.add_partitions("t", producer_id, 32_766, [("a", 0)], transaction_version=2).name == "none"
+    ended = world.coordinator.end("t", producer_id, 32_766, commit=True, transaction_version=2)
+    assert (ended.error, ended.producer_epoch) == (ErrorCode.none, 0)
+    assert ended.producer_id != producer_id
+    assert world.partitions.markers == [("a", 0, producer_id, 32_767, True)]
+    others = {world.coordinator.init_producer_id(None, timeout_ms=0).producer_id for _ in range(3)}
+    assert ended.producer_id not in others
+    assert world.coordinator.end("t", producer_id, 32_766, commit=True, transaction_version=2) == ended
+
+
+def test_a_late_end_of_version_2_on_any_connection_meets_its_epoch_only(world: World) -> None:
+    producer_id, epoch = begin(world, connection_id=1)
+    end = functools.partial(world.coordinator.end, "t", producer_id, epoch, commit=True, transaction_version=2)
+    assert end(connection_id=2).error is ErrorCode.none
+    assert end(connection_id=1).error is ErrorCode.none, "a repeated answer, whatever connection it comes over"
+    adding = world.coordinator.add_partitions(
+        "t", producer_id, epoch + 1, [("c", 0)], transaction_version=2, connection_id=2
+    )
+    assert adding is ErrorCode.none
+    assert end(connection_id=1).error is ErrorCode.producer_fenced
+    assert end(connection_id=3).error is ErrorCode.producer_fenced

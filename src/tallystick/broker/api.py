@@ -9,19 +9,34 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tallystick.broker.security.authentication import Authentication
+from tallystick.broker.security.principal import ANONYMOUS, Principal
+
 if TYPE_CHECKING:
     from tallystick.broker.node import Node
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Who asks, on which version, and of which node."""
+    """Who asks, on which version, and of which node.
+
+    ``authentication`` is there on a connection that came in over a listener with SASL. ``advertised`` is the address
+    that this listener tells of itself; None: the node's own.
+    """
 
     node: Node
     api_version: int
     client_id: str | None
     client_host: str
     connection_id: int
+    principal: Principal = ANONYMOUS
+    authentication: Authentication | None = None
+    advertised: tuple[str, int] | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that this client is to connect to."""
+        return self.advertised or (self.node.host, self.node.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,9 @@ class BrokerDidNotStart(TallystickError):
 class EmbeddedBroker:
     """A broker of one's own: ``with EmbeddedBroker() as broker: ... broker.bootstrap``.
 
+    ``options`` are further ones of the command line; listeners among them are opened instead of the one on ``host``,
+    and ``ports`` has the port of each by its name.
+
     ``data`` None is a temporary folder that goes at the end of the ``with`` block. ``port`` 0 is any free one, and
     stays the same over ``restart``. The child ends when this process does, however it ends. ``log_path`` has its log.
     """
@@ -47,6 +51,7 @@ class EmbeddedBroker:
         port: int = 0,
         fsync: FsyncPolicy | str = FsyncPolicy.NEVER,
         num_partitions: int = 4,
+        options: Sequence[str] = (),
     ) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="tallystick-broker-"))
         weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
@@ -60,6 +65,8 @@ class EmbeddedBroker:
         except ValueError:
             raise ConfigurationError(f"fsync {fsync!r} is none of {', '.join(FsyncPolicy)}") from None
         self._num_partitions = num_partitions
+        self._options = tuple(options)
+        self.ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,7 +86,7 @@ class EmbeddedBroker:
         if self._process is not None:
             raise ConfigurationError("the broker runs already")
         address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-        command = [sys.executable, "-m", "tallystick.broker", "--listen", address, "--data", str(self.data)]
+        command = [sys.executable, "-m", "tallystick.broker", "--data", str(self.data), *self._listeners(address)]
         command += ["--fsync", str(self._fsync), "--num-partitions", str(self._num_partitions), "--exit-with-stdin"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
@@ -91,7 +98,19 @@ class EmbeddedBroker:
             self._end(signal.SIGKILL)
             raise
         self.port = int(ready["port"])
+        self.ports = {name: int(port) for name, port in ready["listeners"].items()}
         self.recovery = ready["recovery"]
+
+    def _listeners(self, address: str) -> list[str]:
+        """The options, in which ports that were free at the first start stay what they became."""
+        if "--listen" not in self._options:
+            return ["--listen", address, *self._options]
+        options = list(self._options)
+        for at, option in enumerate(options):
+            name, slashes, _ = option.partition("://")
+            if slashes and options[at - 1] == "--listen" and name in self.ports:
+                options[at] = f"{option.rpartition(':')[0]}:{self.ports[name]}"
+        return options
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -47,10 +47,11 @@ class BrokerInstance:
             clock=SystemClock() if clock is None else clock,
             host=options.host,
             port=options.port,
+            security_settings=options.security,
         )
         instance = cls(node, recovery, Server(node, interceptor=make_interceptor(node) if make_interceptor else None))
         try:
-            await instance._server.listen(options.host, options.port)
+            await instance._server.listen()
         except BaseException:
             await instance.stop()
             raise
@@ -60,7 +61,13 @@ class BrokerInstance:
 
     @property
     def port(self) -> int:
+        """Of the first listener."""
         return self.node.port
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Of every listener, by its name."""
+        return self._server.ports
 
     def recovery_as_json(self) -> dict[str, Any]:
         """What start-up found and how long it took, for the ready line."""

@@ -1,14 +1,35 @@
-"""Every bound of the broker in one place. Where Apache Kafka has the same bound, ours is its default."""
+"""Every bound of the broker that is no setting. Where Apache Kafka has the same bound, ours is its default."""
 
 from __future__ import annotations
 
 from typing import Final
 
-MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
 MAX_BATCH_BYTES: Final = 1_048_588
-MAX_CONNECTIONS: Final = 4_000
 MAX_UNSENT_RESPONSES: Final = 64
 """Responses of one connection that may wait for the disk before the next request of it is read."""
+MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
+"""The same in bytes."""
+
+UNCOUNTED_BYTES: Final = 16 * 1024
+"""Requests and answers up to this size are not counted towards ``queued.max.request.bytes``."""
+LARGE_REQUEST_BYTES: Final = 1_152 * 1024
+"""Above this, a request is looked at before it is read."""
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+"""Largest request that is not Produce: its rows become objects, which take many times the room."""
+OBJECTS_PER_BYTE: Final = 16
+"""How many bytes of memory one byte of such a request may become."""
+REQUEST_TIMEOUT_S: Final = 30
+"""For a whole request to arrive, from its length on, plus its bytes at ``MIN_BYTES_PER_S``."""
+SEND_TIMEOUT_S: Final = 30
+"""For an answer to be taken, plus its bytes at ``MIN_BYTES_PER_S``."""
+MIN_BYTES_PER_S: Final = 64 * 1024
+AUTHENTICATION_TIMEOUT_S: Final = 15
+"""For the TLS handshake, and again for SASL."""
+PRESSED_TIMEOUT_S: Final = 10
+"""How long a connection may hold what it is counted for while others wait for room."""
+CLOSE_TIMEOUT_S: Final = 5
+"""For the last answers to go out when a connection ends."""
+
 MAX_FETCH_WAIT_MS: Final = 60_000
 MAX_FETCH_BYTES: Final = 55 * 1024 * 1024
 MAX_TOPIC_NAME_LENGTH: Final = 249

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import ipaddress
 import json
 import os
 import resource
@@ -23,6 +22,7 @@ import structlog
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.instance import BrokerInstance
 from tallystick.broker.options import BrokerOptions
+from tallystick.broker.security.command_line import add_options, read_options
 from tallystick.errors import ConfigurationError, TallystickError
 
 logger = structlog.get_logger(__name__)
@@ -34,26 +34,6 @@ class ProcessOptions:
 
     ready_file: Path | None = None
     exit_with_stdin: bool = False
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Host and port of ``127.0.0.1:9092`` or ``[::1]:9092``; anything but a loopback address is refused."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ConfigurationError(f"--listen {text!r} is not host:port", remedy="For example 127.0.0.1:9092.")
-    if host == "localhost":
-        host = "127.0.0.1"
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigurationError(
-            f"--listen {text!r} is no loopback address; the broker has neither TLS nor SASL yet",
-            remedy="Listen on 127.0.0.1 or [::1].",
-        )
-    return host, int(port)
 
 
 def run(options: BrokerOptions, process: ProcessOptions) -> int:
@@ -132,6 +112,7 @@ def _announce(options: BrokerOptions, process: ProcessOptions, instance: BrokerI
         "event": "ready",
         "host": options.host,
         "port": instance.port,
+        "listeners": instance.ports,
         "pid": os.getpid(),
         "recovery": instance.recovery_as_json(),
     }
@@ -146,15 +127,17 @@ def _announce(options: BrokerOptions, process: ProcessOptions, instance: BrokerI
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m tallystick.broker``."""
     parser = argparse.ArgumentParser(prog="tallystick broker", description="A Kafka broker in one process.")
-    parser.add_argument("--listen", default="127.0.0.1:9092", metavar="HOST:PORT", help="loopback only; port 0: any")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="where everything is kept")
     parser.add_argument("--fsync", default="never", choices=[str(policy) for policy in FsyncPolicy])
     parser.add_argument("--num-partitions", default=4, type=int, help="of a topic that is made without a number")
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="the ready line is written there, too")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
+    add_options(parser)
     given = parser.parse_args(arguments)
+    options = read_options(given)
     try:
-        host, port = parse_listen(given.listen)
+        host, port = options.address()
+        security = options.settings()
     except ConfigurationError as error:
         print(f"tallystick broker: {error}", file=sys.stderr)
         return 2
@@ -165,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data=given.data,
             fsync=FsyncPolicy(given.fsync),
             num_partitions=given.num_partitions,
+            security=security,
         ),
         ProcessOptions(ready_file=given.ready_file, exit_with_stdin=given.exit_with_stdin),
     )

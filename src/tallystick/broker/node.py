@@ -23,6 +23,10 @@ from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.producer_expiry import ProducerExpiry
 from tallystick.broker.registry import APIS
+from tallystick.broker.security.listeners import plaintext_listener
+from tallystick.broker.security.security import Security, prepare
+from tallystick.broker.security.settings import SecuritySettings
+from tallystick.broker.security.store import SecurityStore
 from tallystick.broker.topics import TopicRecord, Topics
 from tallystick.broker.transactions import TransactionCoordinator
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
@@ -48,6 +52,7 @@ class Node:
     durability: Durability
     clock: Clock
     folder: DataFolder
+    security: Security
     host: str
     port: int
     node_id: int
@@ -86,6 +91,7 @@ class Node:
         self.durability.sync_all_now()
         self.partitions.close()
         self.journal.close()
+        self.security.close()
         self.folder.close()
 
 
@@ -109,8 +115,10 @@ def open_node(
     port: int,
     log_settings: LogSettings = DEFAULTS,
     transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
+    security_settings: SecuritySettings | None = None,
 ) -> tuple[Node, Recovery]:
     """Lock the folder, recover topics, then coordinators, then complete what a crash left half done."""
+    prepared = prepare(security_settings or SecuritySettings(), plaintext_listener(host, port))
     folder = DataFolder(data)
     durability = Durability(fsync, log_settings)
     journal: FileJournal[JournalRecord] = FileJournal(folder.coordinators_journal, AnyJournalRecord, durability)
@@ -124,6 +132,7 @@ def open_node(
         settings=log_settings,
     )
     topics.recover()
+    security = Security(prepared, SecurityStore(folder.security_journal, durability, plain_users=prepared.plain_users))
     groups = GroupCoordinator(journal, topics, clock)
     transactions = TransactionCoordinator(journal, topics, clock, groups, transaction_settings)
     for record in journal.replay():
@@ -142,6 +151,7 @@ def open_node(
         durability=durability,
         clock=clock,
         folder=folder,
+        security=security,
         host=host,
         port=port,
         node_id=NODE_ID,
@@ -150,14 +160,18 @@ def open_node(
         producer_expiry=ProducerExpiry(transaction_settings),
     )
     partitions = [partition for topic in topics.all() for partition in topic.partitions]
-    torn = [partition.log.torn for partition in partitions] + [journal.torn, topics_journal.torn]
+    torn = [partition.log.torn for partition in partitions] + [
+        journal.torn,
+        topics_journal.torn,
+        security.store.torn,
+    ]
     recovery = Recovery(
         topics=len(list(topics.all())),
         partitions=len(partitions),
         journal_records=replayed,
         torn=tuple(tail for tail in torn if tail is not None),
     )
-    for tail in (journal.torn, topics_journal.torn):
+    for tail in (journal.torn, topics_journal.torn, security.store.torn):
         if tail is not None:
             logger.warning("a torn write was cut off a journal", file=tail.path, cut_bytes=tail.cut_bytes)
     return node, recovery

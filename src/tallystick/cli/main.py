@@ -19,6 +19,7 @@ from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.run import run
 from tallystick.cli.sandbox import sandbox
+from tallystick.cli.users import users
 from tallystick.cli.verify import verify
 from tallystick.errors import ConfigurationError, TallystickError
 
@@ -51,6 +52,8 @@ Build with it:
 
   tallystick broker --data DIR        a durable Kafka broker, no JVM
 
+  tallystick users add NAME --data .. who may log in to it
+
   tallystick run package.module:app   the workers of your application
 
   tallystick sandbox --data DIR       a payment provider that can fail
@@ -68,6 +71,7 @@ app.command()(verify)
 demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)
+app.add_typer(users)
 
 
 def _print_version(wanted: bool) -> None:

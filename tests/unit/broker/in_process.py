@@ -13,6 +13,7 @@ from tallystick.broker.api import RequestContext
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.node import Node, open_node
+from tallystick.broker.security.settings import SecuritySettings
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
 from tallystick.broker.transactions.settings import TransactionSettings
 from tallystick.clock import Clock, SystemClock
@@ -30,6 +31,8 @@ def opened(
     clock: Clock = CLOCK,
     log_settings: LogSettings = DEFAULTS,
     transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
+    port: int = 1,
+    security: SecuritySettings | None = None,
 ) -> Iterator[Node]:
     """A recovered node, closed in the end."""
     node, _ = open_node(
@@ -38,9 +41,10 @@ def opened(
         num_partitions=2,
         clock=clock,
         host="127.0.0.1",
-        port=1,
+        port=port,
         log_settings=log_settings,
         transaction_settings=transaction_settings,
+        security_settings=security,
     )
     try:
         yield node

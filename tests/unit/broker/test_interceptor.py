@@ -11,6 +11,7 @@ from tests.unit.broker.test_server import is_alive, metadata_request, serving, v
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.interceptor import ConnectionCut, ConnectionSilent
+from tallystick.broker.security.settings import ConnectionSettings
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.frames import read_response
 
@@ -69,7 +70,10 @@ def test_a_silent_connection_stays_open_unanswered_until_its_client_goes(tmp_pat
         raise ConnectionSilent
 
     async def run() -> None:
-        async with serving(tmp_path, interceptor=On(silence), max_connections=1) as (_, connect):
+        async with serving(tmp_path, interceptor=On(silence), bounds=ConnectionSettings(max_connections=1)) as (
+            _,
+            connect,
+        ):
             client = await connect()
             client.send(metadata_request(1, "orders") + versions_request(2))
             try:

@@ -14,6 +14,7 @@ import pytest
 from tests.unit.broker.in_process import opened
 
 from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.security.settings import ConnectionSettings, SecuritySettings
 from tallystick.broker.server import Server
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
@@ -45,11 +46,12 @@ Connect = Callable[[], Coroutine[Any, Any, Client]]
 
 @asynccontextmanager
 async def serving(
-    data: Path, *, fsync: FsyncPolicy = FsyncPolicy.NEVER, **settings: Any
+    data: Path, *, fsync: FsyncPolicy = FsyncPolicy.NEVER, security: SecuritySettings | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Server, Connect]]:
-    with opened(data, fsync=fsync) as node:
+    with opened(data, fsync=fsync, port=0, security=security) as node:
         server = Server(node, **settings)
-        port = await server.listen("127.0.0.1", 0)
+        await server.listen()
+        port = node.port
         work = asyncio.create_task(server.run())
         clients: list[Client] = []
 
@@ -198,7 +200,7 @@ def test_what_cannot_be_answered_costs_its_connection_and_no_other(tmp_path: Pat
 
 def test_connections_over_the_limit_are_closed_and_room_is_given_back(tmp_path: Path) -> None:
     async def run() -> None:
-        async with serving(tmp_path, max_connections=2) as (_, connect):
+        async with serving(tmp_path, bounds=ConnectionSettings(max_connections=2)) as (_, connect):
             kept = [await connect(), await connect()]
             for number, client in enumerate(kept):
                 client.send(versions_request(number))
@@ -216,7 +218,7 @@ def test_connections_over_the_limit_are_closed_and_room_is_given_back(tmp_path: 
 
 def test_a_frame_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
     async def run() -> None:
-        async with serving(tmp_path, max_frame_bytes=1_000) as (_, connect):
+        async with serving(tmp_path, bounds=ConnectionSettings(socket_request_max_bytes=1_000)) as (_, connect):
             client = await connect()
             client.send((1_001).to_bytes(4, "big"))
             assert await client.receive() is None

@@ -14,6 +14,7 @@ _BROKERS = 1
 
 async def handle(context: RequestContext, request: Any) -> Any:
     node = context.node
+    host, port = context.address
     build = schema.response("describe_cluster", context.api_version)
     if getattr(request, "endpoint_type", _BROKERS) != _BROKERS:
         return build.DescribeClusterResponse(
@@ -31,9 +32,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
         cluster_id=node.cluster_id,
         controller_id=node.node_id,
         brokers=(
-            build.DescribeClusterBroker(
-                broker_id=node.node_id, host=node.host, port=node.port, rack=None, is_fenced=False
-            ),
+            build.DescribeClusterBroker(broker_id=node.node_id, host=host, port=port, rack=None, is_fenced=False),
         ),
     )
 

@@ -18,13 +18,13 @@ _FIRST_BATCHED_VERSION: Final = 4
 async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("find_coordinator", context.api_version)
     known = getattr(request, "key_type", 0) in _KEY_TYPES
-    node = context.node
+    host, port = context.address
     where = {
         "error_code": ErrorCode.none if known else ErrorCode.invalid_request,
         "error_message": None if known else "there are coordinators of groups and of transactions only",
-        "node_id": node.node_id if known else -1,
-        "host": node.host if known else "",
-        "port": node.port if known else -1,
+        "node_id": context.node.node_id if known else -1,
+        "host": host if known else "",
+        "port": port if known else -1,
     }
     if context.api_version < _FIRST_BATCHED_VERSION:
         return build.FindCoordinatorResponse(throttle_time=timedelta(0), **where)

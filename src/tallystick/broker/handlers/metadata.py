@@ -15,6 +15,7 @@ from tallystick.wire.errors import ApiError, ErrorCode
 
 async def handle(context: RequestContext, request: Any) -> Any:
     node = context.node
+    host, port = context.address
     build = schema.response("metadata", context.api_version)
     wants_all = request.topics is None or (context.api_version == 0 and not request.topics)
     if wants_all:
@@ -23,7 +24,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
         topics = [_find(build, context, request, wanted) for wanted in request.topics]
     return build.MetadataResponse(
         throttle_time=timedelta(0),
-        brokers=(build.MetadataResponseBroker(node_id=node.node_id, host=node.host, port=node.port, rack=None),),
+        brokers=(build.MetadataResponseBroker(node_id=node.node_id, host=host, port=port, rack=None),),
         cluster_id=node.cluster_id,
         controller_id=node.node_id,
         topics=tuple(topics),

@@ -8,6 +8,7 @@ Layout, version 1::
     tallystick.lock             held by the one process that may write here
     topics.journal              topics made, grown and deleted
     coordinators.journal        transactions and groups
+    security.journal            users and access control lists; made when it is missing
     topics/<topic id>/<partition>/<first offset>.log
 """
 
@@ -64,6 +65,10 @@ class DataFolder:
     @property
     def coordinators_journal(self) -> Path:
         return self.path / "coordinators.journal"
+
+    @property
+    def security_journal(self) -> Path:
+        return self.path / "security.journal"
 
     def close(self) -> None:
         """Give the lock back."""

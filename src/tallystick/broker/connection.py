@@ -1,0 +1,330 @@
+"""One connection: its TLS, its authentication, one request after another, and what it may cost.
+
+Owns: the loop over requests, the bounds in size and time. Must not know: what any API does, other connections.
+
+As in Apache Kafka, one connection has one request at work at a time; but an answer that only waits for the disk lets
+the next request begin. What does not decode, takes too long or is too large costs this connection and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from tallystick.broker.answers import Answers
+from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.byte_budget import ByteBudget
+from tallystick.broker.handlers import api_versions, produce
+from tallystick.broker.interceptor import ConnectionCut, ConnectionSilent, Interceptor
+from tallystick.broker.limits import (
+    AUTHENTICATION_TIMEOUT_S,
+    CLOSE_TIMEOUT_S,
+    LARGE_REQUEST_BYTES,
+    MAX_REQUEST_BYTES,
+    MIN_BYTES_PER_S,
+    OBJECTS_PER_BYTE,
+    PRESSED_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    UNCOUNTED_BYTES,
+)
+from tallystick.broker.node import Node
+from tallystick.broker.security.authentication import Authentication
+from tallystick.broker.security.certificate import MalformedCertificate, principal_of
+from tallystick.broker.security.listeners import Listener
+from tallystick.broker.security.principal import ANONYMOUS, Principal
+from tallystick.broker.security.settings import ConnectionSettings
+from tallystick.wire.errors import ErrorCode
+from tallystick.wire.frames import (
+    LENGTH_BYTES,
+    MalformedFrame,
+    RequestHeader,
+    frame_length,
+    read_request,
+    read_request_header,
+    write_response,
+)
+
+logger = structlog.get_logger(__name__)
+
+_DISCARDED_AT_ONCE_BYTES = 65_536
+_KEY_BYTES = 2
+
+
+def _is_produce(frame: bytes) -> bool:
+    return int.from_bytes(frame[:_KEY_BYTES], "big") == produce.API.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """What all connections of a server share."""
+
+    node: Node
+    apis: Mapping[int, Api]
+    bounds: ConnectionSettings
+    budget: ByteBudget
+    interceptor: Interceptor | None
+
+
+class Connection:
+    """``serve`` runs until the peer goes, misbehaves, or the server ends."""
+
+    def __init__(
+        self,
+        premises: Premises,
+        listener: Listener,
+        *,
+        connection_id: int,
+        client_host: str,
+        advertised: tuple[str, int],
+    ) -> None:
+        self._premises = premises
+        self._node = premises.node
+        self._apis = premises.apis
+        self._interceptor = premises.interceptor
+        self._listener = listener
+        self._id = connection_id
+        self._client_host = client_host
+        self._advertised = advertised
+        self._authentication: Authentication | None = premises.node.security.authentication(listener)
+        self._principal: Principal = ANONYMOUS
+        self._loop = asyncio.get_running_loop()
+        self._log = logger.bind(connection=connection_id, client_host=client_host, listener=listener.name)
+        self._deadline = math.inf
+        self._ends_unless_authenticated = (
+            math.inf if self._authentication is None else self._loop.time() + AUTHENTICATION_TIMEOUT_S
+        )
+        self._waits_for = "request"
+        self._counted_bytes = 0
+        self._counted_since = math.inf
+        self._transport: asyncio.WriteTransport | None = None
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self._answers: Answers
+
+    async def serve(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """From the accepted socket to its end."""
+        try:
+            await self._open(accepted, tls)
+        except (OSError, MalformedCertificate) as error:  # ssl.SSLError and TimeoutError are OSErrors
+            self._log.info("a connection did not come about", reason=str(error) or error.__class__.__name__)
+            if self._transport is None:
+                accepted.close()
+            else:
+                self._transport.abort()
+            return
+        close_timeout_s = CLOSE_TIMEOUT_S
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            close_timeout_s = 1
+            raise
+        finally:
+            await self._close(close_timeout_s)
+
+    async def _open(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self._reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(self._reader)
+        timeouts = {} if tls is None else {"ssl_handshake_timeout": AUTHENTICATION_TIMEOUT_S}
+        transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=tls, **timeouts)
+        self._transport = transport
+        self._writer = asyncio.StreamWriter(transport, protocol, self._reader, self._loop)
+        self._answers = Answers(self._writer, self._node.durability, self._premises.budget)
+        if tls is not None and self._authentication is None:
+            self._principal = principal_of(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
+
+    async def _serve(self) -> None:
+        log = self._log
+        try:
+            while await self._one_request():
+                pass
+        except ConnectionSilent:
+            self._deadline = math.inf
+            await self._read_in_vain()
+        except ConnectionCut:
+            self._writer.transport.abort()
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            pass
+        except MalformedFrame as error:
+            log.warning("a malformed request ends its connection", reason=str(error))
+        except Exception:
+            # The edge of this connection's loop: a bug in a handler ends the connection, and is told in full.
+            log.exception("a request failed in a way that has no error code; its connection ends")
+
+    async def _close(self, timeout_s: float) -> None:
+        """Let the client have what was answered already, and then be done with it, whether it takes it or not."""
+        self._deadline = self._ends_unless_authenticated = math.inf
+        self._release()
+        self._answers.close()
+        self._writer.close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._writer.wait_closed()
+        except (OSError, ssl.SSLError):  # TimeoutError is an OSError
+            self._writer.transport.abort()
+
+    def end_if_late(self, now: float, *, pressed: bool) -> None:
+        """Abort the connection if its time is up; asked about once a second, with the loop's time.
+
+        ``pressed``: others wait for the room that this connection may be holding.
+        """
+        late = None
+        if now > self._answers_deadline():
+            late = "it does not take its answers"
+        elif now > self._ends_unless_authenticated:
+            late = "it does not authenticate"
+        elif now > self._deadline:
+            late = f"its {self._waits_for} does not come"
+        elif pressed and now > self._counted_since + PRESSED_TIMEOUT_S:
+            late = "it holds memory that others wait for"
+        if late is not None and self._transport is not None:
+            self._log.warning("a connection is too slow and ends", reason=late)
+            self._transport.abort()
+
+    def _answers_deadline(self) -> float:
+        return self._answers.deadline if self._transport is not None else math.inf
+
+    async def _read_in_vain(self) -> None:
+        while await self._reader.read(_DISCARDED_AT_ONCE_BYTES):
+            pass
+
+    async def _one_request(self) -> bool:
+        """Read, handle and answer one request; False if the connection is to end."""
+        self._waits_for = "request"
+        self._deadline = self._loop.time() + self._premises.bounds.connections_max_idle_ms / 1000
+        prefix = await self._reader.readexactly(LENGTH_BYTES)
+        authentication = self._authentication
+        if authentication is not None and authentication.takes_raw_tokens:
+            return await self._raw_token(authentication, prefix)
+        length = frame_length(prefix, max_bytes=self._max_frame_bytes())
+        if length <= UNCOUNTED_BYTES:
+            frame = await self._read(length)
+        else:
+            frame = await self._read_counted(length)
+        if self._premises.budget.is_overdrawn:
+            await self._premises.budget.take(0)
+        if length > UNCOUNTED_BYTES:
+            self._count_objects(frame)
+        try:
+            return await self._answer(frame)
+        finally:
+            if self._counted_bytes:
+                self._release()
+
+    def _max_frame_bytes(self) -> int:
+        bounds = self._premises.bounds
+        if self._authentication is not None and not self._authentication.is_authenticated:
+            return bounds.sasl_server_max_receive_size
+        return bounds.socket_request_max_bytes
+
+    async def _read(self, length: int) -> bytes:
+        self._waits_for = "whole request"
+        self._deadline = self._loop.time() + REQUEST_TIMEOUT_S + length / MIN_BYTES_PER_S
+        frame = await self._reader.readexactly(length)
+        self._deadline = math.inf
+        return frame
+
+    async def _read_counted(self, length: int) -> bytes:
+        """Read a frame once there is room for it."""
+        if length <= LARGE_REQUEST_BYTES:
+            await self._take(length)
+            return await self._read(length)
+        key = await self._read(_KEY_BYTES)
+        if not _is_produce(key) and length > MAX_REQUEST_BYTES:
+            raise MalformedFrame(f"a request of {length} bytes; {MAX_REQUEST_BYTES} are allowed, but for Produce")
+        await self._take(length)
+        return key + await self._read(length - _KEY_BYTES)
+
+    def _count_objects(self, frame: bytes) -> None:
+        """Produce is bytes and stays bytes; what else is large decodes into many small objects."""
+        if not _is_produce(frame):
+            more_bytes = len(frame) * (OBJECTS_PER_BYTE - 1)
+            self._premises.budget.charge(more_bytes)
+            self._counted_bytes += more_bytes
+
+    async def _take(self, size_bytes: int) -> None:
+        self._deadline = math.inf  # to wait for room is not the client's fault
+        await self._premises.budget.take(size_bytes)
+        self._counted_bytes = size_bytes
+        self._counted_since = self._loop.time()
+
+    def _release(self) -> None:
+        self._premises.budget.release(self._counted_bytes)
+        self._counted_bytes = 0
+        self._counted_since = math.inf
+
+    async def _answer(self, frame: bytes) -> bool:
+        """Handle one request; False if the connection must end."""
+        header = read_request_header(frame)
+        authentication = self._authentication
+        if authentication is not None and not authentication.admits(header.api_key, now_ms=self._node.clock.now_ms()):
+            self._log.warning(
+                "a request before authentication, or after it ran out, ends its connection", api_key=header.api_key
+            )
+            return False
+        api = self._apis.get(header.api_key)
+        if api is None or not api.min_version <= header.api_version <= api.max_version:
+            return await self._unsupported(header)
+        context = RequestContext(
+            node=self._node,
+            api_version=header.api_version,
+            client_id=header.client_id,
+            client_host=self._client_host,
+            connection_id=self._id,
+            principal=self._principal,
+            authentication=authentication,
+            advertised=self._advertised,
+        )
+        request = read_request(frame, header)
+        if self._interceptor is None:
+            response = await api.handle(context, request)
+        else:
+            response = await self._interceptor.handle(api, context, request)
+        if response is not None:
+            await self._answers.send(
+                write_response(header.correlation_id, response),
+                after_write=0 if api.reads_only else self._node.durability.written,
+            )
+        return authentication is None or await self._goes_on(authentication)
+
+    async def _goes_on(self, authentication: Authentication) -> bool:
+        """Take over who the client is now; False if it failed to prove it, after a pause that slows guessing down."""
+        self._principal = authentication.principal
+        if authentication.is_authenticated:
+            self._ends_unless_authenticated = math.inf
+        elif authentication.has_failed:
+            self._log.warning("authentication failed")
+            await asyncio.sleep(self._premises.bounds.connection_failed_authentication_delay_ms / 1000)
+            return False
+        elif self._ends_unless_authenticated == math.inf:  # it authenticates again
+            self._ends_unless_authenticated = self._loop.time() + AUTHENTICATION_TIMEOUT_S
+        return True
+
+    async def _raw_token(self, authentication: Authentication, prefix: bytes) -> bool:
+        """A token without a request around it, after SaslHandshake version 0; so is the answer."""
+        length = int.from_bytes(prefix, "big", signed=True)
+        if not 0 <= length <= self._premises.bounds.sasl_server_max_receive_size:
+            raise MalformedFrame(f"a SASL token of {length} bytes")
+        reply = authentication.authenticate(await self._read(length), now_ms=self._node.clock.now_ms())
+        if reply.error is ErrorCode.none:
+            await self._answers.send(len(reply.token).to_bytes(LENGTH_BYTES, "big") + reply.token, after_write=0)
+        return await self._goes_on(authentication)
+
+    async def _unsupported(self, header: RequestHeader) -> bool:
+        """KIP-511: ApiVersions of a version we do not know is answered in version 0; nothing else can be."""
+        if header.api_key != api_versions.API.key:
+            self._log.warning(
+                "a request of an unsupported API or version ends its connection",
+                api_key=header.api_key,
+                api_version=header.api_version,
+                client_id=header.client_id,
+            )
+            return False
+        response = api_versions.answer((api_versions.API,), 0, error=ErrorCode.unsupported_version)
+        await self._answers.send(write_response(header.correlation_id, response), after_write=0)
+        return True

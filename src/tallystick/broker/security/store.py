@@ -1,0 +1,72 @@
+"""Everything about users and rights that the data folder keeps, in a journal of its own.
+
+Owns: ``security.journal``: replay, appending, compaction. Must not know: the protocol, sockets.
+
+A file of its own, readable by the broker's user only: what is in it interests an attacker, and a command can change it
+while no broker runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from tallystick.broker.log.durability import Durability
+from tallystick.broker.log.journal import FileJournal
+from tallystick.broker.log.segment import TornTail
+from tallystick.broker.security.credentials import Credentials
+from tallystick.broker.security.records import SecurityRecord
+from tallystick.wire.errors import ApiError, ErrorCode
+
+logger = structlog.get_logger(__name__)
+
+COMPACT_ABOVE_BYTES: Final = 1024 * 1024
+
+
+class SecurityStore:
+    """Credentials and access control lists, recovered when it is made."""
+
+    def __init__(self, path: Path, durability: Durability, *, plain_users: Mapping[str, str] | None = None) -> None:
+        self.credentials = Credentials(plain_users)
+        self._journal: FileJournal[SecurityRecord] = FileJournal(path, SecurityRecord, durability)
+        for record in self._journal.replay():
+            self._apply(record)
+        self._compact_above_bytes = COMPACT_ABOVE_BYTES
+        self._compact()
+
+    @property
+    def torn(self) -> TornTail | None:
+        """What start-up cut off the journal."""
+        return self._journal.torn
+
+    def _apply(self, record: SecurityRecord) -> None:
+        self.credentials.apply(record)
+
+    def _snapshot(self) -> Iterable[SecurityRecord]:
+        yield from self.credentials.snapshot()
+
+    def commit(self, records: Iterable[SecurityRecord]) -> None:
+        """Write the records and then apply them; ``ApiError`` if the disk refuses one, which is then not applied."""
+        for record in records:
+            try:
+                self._journal.append(record)
+            except OSError as error:
+                raise ApiError(ErrorCode.kafka_storage_error, f"the security journal: {error.strerror}") from error
+            self._apply(record)
+        self._compact()
+
+    def _compact(self) -> None:
+        if self._journal.size_bytes <= self._compact_above_bytes:
+            return
+        try:
+            self._journal.compact(self._snapshot())
+        except OSError:
+            logger.exception("the security journal is not compacted")
+        self._compact_above_bytes = max(COMPACT_ABOVE_BYTES, self._journal.size_bytes * 2)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._journal.close()

@@ -23,6 +23,7 @@ from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.producer_expiry import ProducerExpiry
 from tallystick.broker.registry import APIS
+from tallystick.broker.security.access.table import secured
 from tallystick.broker.security.listeners import plaintext_listener
 from tallystick.broker.security.security import Security, prepare
 from tallystick.broker.security.settings import SecuritySettings
@@ -156,7 +157,7 @@ def open_node(
         port=port,
         node_id=NODE_ID,
         cluster_id=folder.format.cluster_id,
-        apis=APIS,
+        apis=secured(APIS, security.authorizer),
         producer_expiry=ProducerExpiry(transaction_settings),
     )
     partitions = [partition for topic in topics.all() for partition in topic.partitions]

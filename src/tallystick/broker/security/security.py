@@ -15,6 +15,7 @@ import structlog
 
 from tallystick.broker.security import plain
 from tallystick.broker.security.authentication import Authentication
+from tallystick.broker.security.authorizer import Authorizer
 from tallystick.broker.security.listeners import Listener, check_exposure, read_listeners
 from tallystick.broker.security.mechanism import Exchange
 from tallystick.broker.security.scram import BY_NAME, NONCE_BYTES, ScramMechanism, ScramServer
@@ -71,6 +72,13 @@ class Security:
         self.listeners = prepared.listeners
         self.tls = prepared.tls
         self.store = store
+        self.authorizer: Authorizer | None = None
+        if settings.authorizer.is_on:
+            self.authorizer = Authorizer(
+                store.acls,
+                super_users=settings.authorizer.super_principals(),
+                allow_if_no_acl=settings.authorizer.allow_everyone_if_no_acl_found,
+            )
         self._decoy_key = secrets.token_bytes(32)
         self._exchanges = self._make_exchanges(settings.sasl.sasl_enabled_mechanisms)
         if store.credentials.is_empty and any(listener.protocol.has_sasl for listener in self.listeners):

@@ -17,6 +17,7 @@ import structlog
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import FileJournal
 from tallystick.broker.log.segment import TornTail
+from tallystick.broker.security.acls import Acls
 from tallystick.broker.security.credentials import Credentials
 from tallystick.broker.security.records import SecurityRecord
 from tallystick.wire.errors import ApiError, ErrorCode
@@ -31,6 +32,7 @@ class SecurityStore:
 
     def __init__(self, path: Path, durability: Durability, *, plain_users: Mapping[str, str] | None = None) -> None:
         self.credentials = Credentials(plain_users)
+        self.acls = Acls()
         self._journal: FileJournal[SecurityRecord] = FileJournal(path, SecurityRecord, durability)
         for record in self._journal.replay():
             self._apply(record)
@@ -44,9 +46,11 @@ class SecurityStore:
 
     def _apply(self, record: SecurityRecord) -> None:
         self.credentials.apply(record)
+        self.acls.apply(record)
 
     def _snapshot(self) -> Iterable[SecurityRecord]:
         yield from self.credentials.snapshot()
+        yield from self.acls.snapshot()
 
     def commit(self, records: Iterable[SecurityRecord]) -> None:
         """Write the records and then apply them; ``ApiError`` if the disk refuses one, which is then not applied."""

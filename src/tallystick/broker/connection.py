@@ -45,10 +45,12 @@ from tallystick.wire.frames import (
     MalformedFrame,
     RequestHeader,
     frame_length,
+    is_known,
     read_request,
     read_request_header,
     write_response,
 )
+from tallystick.wire.refusals import refusal
 
 logger = structlog.get_logger(__name__)
 
@@ -269,7 +271,7 @@ class Connection:
             return False
         api = self._apis.get(header.api_key)
         if api is None or not api.min_version <= header.api_version <= api.max_version:
-            return await self._unsupported(header)
+            return await self._unsupported(header, frame)
         context = RequestContext(
             node=self._node,
             api_version=header.api_version,
@@ -315,16 +317,25 @@ class Connection:
             await self._answers.send(len(reply.token).to_bytes(LENGTH_BYTES, "big") + reply.token, after_write=0)
         return await self._goes_on(authentication)
 
-    async def _unsupported(self, header: RequestHeader) -> bool:
-        """KIP-511: ApiVersions of a version we do not know is answered in version 0; nothing else can be."""
-        if header.api_key != api_versions.API.key:
-            self._log.warning(
-                "a request of an unsupported API or version ends its connection",
-                api_key=header.api_key,
-                api_version=header.api_version,
-                client_id=header.client_id,
-            )
+    async def _unsupported(self, header: RequestHeader, frame: bytes) -> bool:
+        """Refuse a request of an API or version that is not handled, in that version, if its schema is known.
+
+        KIP-511: ApiVersions of a version that nobody knows is answered in version 0.
+        """
+        self._log.warning(
+            "a request of an unsupported API or version",
+            api_key=header.api_key,
+            api_version=header.api_version,
+            client_id=header.client_id,
+        )
+        if is_known(header.api_key, header.api_version):
+            request = read_request(frame, header)
+            if getattr(request, "acks", None) == 0:  # a producer that waits for no answer learns from the end
+                return False
+            response = refusal(request, ErrorCode.unsupported_version)
+        elif header.api_key == api_versions.API.key:
+            response = api_versions.answer((api_versions.API,), 0, error=ErrorCode.unsupported_version)
+        else:
             return False
-        response = api_versions.answer((api_versions.API,), 0, error=ErrorCode.unsupported_version)
         await self._answers.send(write_response(header.correlation_id, response), after_write=0)
         return True

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from tallystick.broker.access.table import secured
 from tallystick.broker.api import Api
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator
@@ -23,7 +24,6 @@ from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.producer_expiry import ProducerExpiry
 from tallystick.broker.registry import APIS
-from tallystick.broker.security.access.table import secured
 from tallystick.broker.security.listeners import plaintext_listener
 from tallystick.broker.security.security import Security, prepare
 from tallystick.broker.security.settings import SecuritySettings

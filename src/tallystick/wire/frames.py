@@ -74,6 +74,16 @@ def read_request_header(frame: bytes, *, flexible: bool | None = None) -> Reques
 
 
 @cache
+def is_known(api_key: int, api_version: int) -> bool:
+    """Whether the schema of this request is known, whoever handles it."""
+    try:
+        load_request_schema(api_key, api_version)
+    except RuntimeError:
+        return False
+    return True
+
+
+@cache
 def is_flexible(api_key: int, api_version: int) -> bool:
     """Whether this version has request header 2, so tagged fields; False for what kio does not know."""
     try:

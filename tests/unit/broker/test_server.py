@@ -8,9 +8,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from kio.index import load_request_schema
+from kio.schema.index import api_key_map
+from tests.support.messages import random_message
 from tests.unit.broker.in_process import opened
 
 from tallystick.broker.fsync_policy import FsyncPolicy
@@ -19,6 +23,7 @@ from tallystick.broker.server import Server
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.frames import read_response, write_request
+from tallystick.wire.refusals import refusal
 
 
 class Client:
@@ -194,6 +199,27 @@ def test_what_cannot_be_answered_costs_its_connection_and_no_other(tmp_path: Pat
             other.send(versions_request(1))
             assert await other.receive() is not None
             assert await is_alive(connect)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("describe_quorum", 1), ("share_group_describe", 1), ("offset_commit", 10)]
+)
+def test_an_api_that_is_not_handled_is_refused_in_its_own_version(tmp_path: Path, name: str, version: int) -> None:
+    """If its schema is known: the client learns what is wrong, and the connection goes on."""
+    (key,) = (key for key, known in api_key_map.items() if known == name)
+    message = random_message(load_request_schema(key, version), Random(name))
+
+    async def run() -> None:
+        async with serving(tmp_path) as (_, connect):
+            client = await connect()
+            client.send(write_request(4, "t", message))
+            frame = await client.receive()
+            assert frame is not None
+            assert read_response(frame, key, version) == (4, refusal(message, ErrorCode.unsupported_version))
+            client.send(versions_request(5))
+            assert await client.receive() is not None
 
     asyncio.run(run())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tallystick.broker.security.access.guard import Visit
+from tallystick.broker.access.guard import Visit
 from tallystick.broker.security.acl import CLUSTER_NAME, Operation, ResourceType
 from tallystick.wire.errors import ErrorCode
 

@@ -9,7 +9,7 @@ import dataclasses
 from datetime import timedelta
 from typing import Any, Final
 
-from tallystick.broker.security.access.guard import Visit, topic_name, topics
+from tallystick.broker.access.guard import Visit, topic_name, topics
 from tallystick.broker.security.acl import CLUSTER_NAME, Operation, ResourceType
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.refusals import refused_rows

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from tallystick.broker.api import Api
-from tallystick.broker.security.access import groups as of_groups
-from tallystick.broker.security.access import topics as of_topics
-from tallystick.broker.security.access import transactions as of_transactions
-from tallystick.broker.security.access.configs import Configs
-from tallystick.broker.security.access.coordinators import found_coordinators
-from tallystick.broker.security.access.guard import (
+from tallystick.broker.access import groups as of_groups
+from tallystick.broker.access import topics as of_topics
+from tallystick.broker.access import transactions as of_transactions
+from tallystick.broker.access.configs import Configs
+from tallystick.broker.access.coordinators import found_coordinators
+from tallystick.broker.access.guard import (
     Access,
     Rows,
     cluster,
@@ -25,7 +24,8 @@ from tallystick.broker.security.access.guard import (
     topics,
     transactional_id,
 )
-from tallystick.broker.security.access.told import telling
+from tallystick.broker.access.told import telling
+from tallystick.broker.api import Api
 from tallystick.broker.security.acl import Operation, ResourceType
 from tallystick.broker.security.authorizer import Authorizer
 from tallystick.wire.errors import ErrorCode

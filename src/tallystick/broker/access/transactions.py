@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from tallystick.broker.security.access.guard import Visit, cluster, topic_name, transactional_id
+from tallystick.broker.access.guard import Visit, cluster, topic_name, transactional_id
 from tallystick.broker.security.acl import CLUSTER_NAME, Operation, ResourceType
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.refusals import refused_rows

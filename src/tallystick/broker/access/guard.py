@@ -179,10 +179,13 @@ def itself(_: Visit, row: Any) -> str | None:
 
 def topic_name(visit: Visit, row: Any) -> str | None:
     """The topic of a row that names it or has its id; None for an id that no topic has, which the handler tells."""
-    name = getattr(row, "name", None) or getattr(row, "topic", None)
-    if name is not None:
-        return str(name)
-    found = visit.context.node.partitions.by_id(getattr(row, "topic_id", None))
+    if isinstance(row, str):
+        return row
+    for attribute in ("name", "topic"):
+        name = getattr(row, attribute, None)
+        if name is not None:
+            return str(name)
+    found = visit.context.node.partitions.by_id(row.topic_id)
     return None if found is None else found.name
 
 

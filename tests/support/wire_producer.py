@@ -8,12 +8,13 @@ markers are written and says so to the next request, and it leads nothing for a 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tests.support.clients import WAIT_S
-from tests.support.wire import WireClient, nested
+from tests.support.wire import nested
 
 from tallystick.wire.records import BatchSpec, decode_batch, encode_batch, iterate_batches, read_marker
 
@@ -30,14 +31,24 @@ _PASSING: Final = {
 }
 
 
+class Asks(Protocol):
+    """A connection, or what stands for one."""
+
+    def ask(self, api: str, version: int, /, **fields: Any) -> Any: ...
+
+
 @dataclass
 class WireProducer:
-    """One producer instance. Answers are error names in small letters, ``none`` for success."""
+    """One producer instance. Answers are error names in small letters, ``none`` for success.
 
-    client: WireClient
+    Who is not ``patient`` takes every answer as it comes.
+    """
+
+    client: Asks
     transactional_id: str | None
     versions: dict[str, int] = field(default_factory=lambda: dict(TV2))
     timeout_ms: int = 60_000
+    patient: bool = True
     producer_id: int = -1
     producer_epoch: int = -1
     sequences: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -183,17 +194,20 @@ class WireProducer:
             "producer_epoch": self.producer_epoch,
         }
 
-    @staticmethod
-    def _patiently(ask: Any, error_of: Any) -> Any:
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            answer = ask()
-            if error_of(answer) not in _PASSING or time.monotonic() > deadline:
-                return answer
-            time.sleep(0.02)
+    def _patiently(self, ask: Callable[[], Any], error_of: Callable[[Any], str]) -> Any:
+        return _patiently(ask, error_of) if self.patient else ask()
 
 
-def find_coordinator(client: WireClient, key: str, *, key_type: int) -> None:
+def _patiently(ask: Callable[[], Any], error_of: Callable[[Any], str]) -> Any:
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        answer = ask()
+        if error_of(answer) not in _PASSING or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.02)
+
+
+def find_coordinator(client: Asks, key: str, *, key_type: int) -> None:
     """Have the coordinator made and loaded: until then Apache Kafka answers NOT_COORDINATOR."""
     deadline = time.monotonic() + WAIT_S
     while True:
@@ -204,36 +218,30 @@ def find_coordinator(client: WireClient, key: str, *, key_type: int) -> None:
         time.sleep(0.05)
 
 
-def log_of(client: WireClient, topic: str, *, partition: int = 0) -> list[tuple[str, int, int, bytes | None]]:
+def log_of(client: Asks, topic: str, *, partition: int = 0) -> list[tuple[str, int, int, bytes | None]]:
     """The partition from its start: (``data``, ``commit`` or ``abort``; producer id; epoch; value of a record)."""
-    answer = client.ask(
+    place = nested(
         "fetch",
         11,
-        max_wait=timedelta(0),
-        min_bytes=0,
-        max_bytes=1 << 20,
-        isolation_level=0,
-        session_epoch=-1,
-        forgotten_topics_data=(),
-        topics=(
-            nested(
-                "fetch",
-                11,
-                "FetchTopic",
-                topic=topic,
-                partitions=(
-                    nested(
-                        "fetch",
-                        11,
-                        "FetchPartition",
-                        partition=partition,
-                        fetch_offset=0,
-                        partition_max_bytes=1 << 20,
-                        log_start_offset=-1,
-                    ),
-                ),
-            ),
+        "FetchPartition",
+        partition=partition,
+        fetch_offset=0,
+        partition_max_bytes=1 << 20,
+        log_start_offset=-1,
+    )
+    answer = _patiently(
+        lambda: client.ask(
+            "fetch",
+            11,
+            max_wait=timedelta(0),
+            min_bytes=0,
+            max_bytes=1 << 20,
+            isolation_level=0,
+            session_epoch=-1,
+            forgotten_topics_data=(),
+            topics=(nested("fetch", 11, "FetchTopic", topic=topic, partitions=(place,)),),
         ),
+        lambda answer: answer.responses[0].partitions[0].error_code.name,
     )
     (row,) = answer.responses[0].partitions
     assert row.error_code.name == "none", row.error_code

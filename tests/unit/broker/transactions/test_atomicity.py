@@ -107,22 +107,30 @@ class Machine:
         return row.offset
 
 
-@given(st.sampled_from(["commit", "abort", "init", "time out"]), st.integers(0, 12), st.integers(0, 12))
-@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(["commit", "abort", "init", "time out"]),
+    st.integers(0, 12),
+    st.integers(0, 12),
+    st.sampled_from([1, 2]),
+)
+@settings(max_examples=600, deadline=None)
 def test_a_transaction_ends_alike_everywhere_wherever_the_crashes_come(
-    how: str, first_crash_after: int, second_crash_after: int
+    how: str, first_crash_after: int, second_crash_after: int, version: int
 ) -> None:
     disk = Disk()
     machine = Machine(disk)
     producer_id, epoch = machine.begin(offset=1)
-    assert machine.transactions.end("t", producer_id, epoch, commit=True).error is ErrorCode.none
+    assert (
+        machine.transactions.end("t", producer_id, epoch, commit=True, transaction_version=version).error
+        is ErrorCode.none
+    )
     before = len(disk.records)
     owner = machine.begin(offset=2)
     disk.writes_left = first_crash_after
     answered = None
     match how:
         case "commit" | "abort":
-            answered = machine.transactions.end("t", *owner, commit=how == "commit").error
+            answered = machine.transactions.end("t", *owner, commit=how == "commit", transaction_version=version).error
         case "init":
             answered = machine.transactions.init_producer_id("t", timeout_ms=60_000).error
         case "time out":

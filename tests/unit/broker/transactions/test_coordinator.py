@@ -300,6 +300,20 @@ def test_an_exhausted_producer_id_is_replaced_by_one_that_nobody_gets_again(worl
     assert world.coordinator.end("t", producer_id, 32_766, commit=True, transaction_version=2) == ended
 
 
+def test_a_producer_id_that_waits_for_its_transaction_to_complete_is_given_to_nobody_else(world: World) -> None:
+    producer_id, _ = world.init()
+    (state,) = world.coordinator.transactions()
+    world.coordinator.replay(msgspec.structs.replace(state, producer_epoch=32_766))
+    world.coordinator.add_partitions("t", producer_id, 32_766, [("a", 0)], transaction_version=2)
+    end = functools.partial(world.coordinator.end, "t", producer_id, 32_766, commit=True, transaction_version=2)
+    world.partitions.is_full = True
+    assert end().error is ErrorCode.coordinator_not_available
+    other, _ = world.init("u")
+    world.partitions.is_full = False
+    assert end().error is ErrorCode.none
+    assert end().producer_id not in {other, producer_id}
+
+
 def test_a_late_end_of_version_2_on_any_connection_meets_its_epoch_only(world: World) -> None:
     producer_id, epoch = begin(world, connection_id=1)
     end = functools.partial(world.coordinator.end, "t", producer_id, epoch, commit=True, transaction_version=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,15 +14,19 @@ from tallystick.broker.transactions.records import TransactionStatus
 if TYPE_CHECKING:
     from tests.unit.broker.transactions.conftest import World
 
+SETTLED = {"Empty", "Ongoing", "CompleteCommit", "CompleteAbort"}
+
 ids = st.sampled_from(["t", "u"])
 owners = st.integers(min_value=0, max_value=2)
 """0: the present owner; more: so many epochs behind."""
 
+versions = st.sampled_from([0, 2])
 steps = st.one_of(
     st.tuples(st.just("init"), ids, st.booleans()),
-    st.tuples(st.just("partition"), ids, owners, st.integers(0, 2)),
-    st.tuples(st.just("group"), ids, owners, st.sampled_from(["g", "h"])),
-    st.tuples(st.just("end"), ids, owners, st.booleans()),
+    st.tuples(st.just("partition"), ids, owners, st.integers(0, 2), versions),
+    st.tuples(st.just("group"), ids, owners, st.sampled_from(["g", "h"]), versions),
+    st.tuples(st.just("end"), ids, owners, st.booleans(), versions),
+    st.tuples(st.just("use up"), ids),
     st.tuples(st.just("advance"), st.sampled_from([1, 30_000, 60_000, 8 * 24 * 3_600_000])),
     st.tuples(st.just("full disk"), st.integers(0, 3)),
     st.tuples(st.just("restart")),
@@ -41,12 +46,23 @@ def take(world: World, step: Any) -> None:
             coordinator.init_producer_id(
                 transactional_id, timeout_ms=60_000, producer_id=producer_id, producer_epoch=epoch
             )
-        case ("partition", transactional_id, behind, partition):
-            coordinator.add_partitions(transactional_id, *owner(transactional_id, behind), [("a", partition)])
-        case ("group", transactional_id, behind, group_id):
-            coordinator.add_group(transactional_id, *owner(transactional_id, behind), group_id)
-        case ("end", transactional_id, behind, commit):
-            coordinator.end(transactional_id, *owner(transactional_id, behind), commit=commit)
+        case ("partition", transactional_id, behind, partition, version):
+            coordinator.add_partitions(
+                transactional_id, *owner(transactional_id, behind), [("a", partition)], transaction_version=version
+            )
+        case ("group", transactional_id, behind, group_id, version):
+            coordinator.add_group(
+                transactional_id, *owner(transactional_id, behind), group_id, transaction_version=version
+            )
+        case ("end", transactional_id, behind, commit, version):
+            coordinator.end(
+                transactional_id, *owner(transactional_id, behind), commit=commit, transaction_version=version
+            )
+        case ("use up", transactional_id):  # all epochs but the last, as after 32,766 transactions of version 2
+            state = coordinator.transaction(transactional_id)
+            if state is not None and not state.is_exhausted and state.status.value in SETTLED:
+                world.journal.records.append(worn := msgspec.structs.replace(state, producer_epoch=32_766))
+                coordinator.replay(worn)
         case ("advance", by_ms):
             world.clock.advance(by_ms=by_ms)
             coordinator.tick(world.clock.now_ms())
@@ -87,8 +103,7 @@ def test_recovery_from_any_prefix_leaves_nothing_prepared_and_the_snapshot_gives
     world.journal.fails_after = None
     del world.journal.records[cut % (len(world.journal.records) + 1) :]
     world.restart()
-    settled = {"Empty", "Ongoing", "CompleteCommit", "CompleteAbort"}
-    assert {state.status.value for state in world.states().values()} <= settled
+    assert {state.status.value for state in world.states().values()} <= SETTLED
     again = make_world()
     for record in world.coordinator.snapshot():
         again.coordinator.replay(record)

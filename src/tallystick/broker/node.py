@@ -5,6 +5,7 @@ Owns: the assembly, the order of recovery and of closing. Must not know: sockets
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from tallystick.broker.journal_records import AnyJournalRecord
 from tallystick.broker.log.data_folder import DataFolder
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
-from tallystick.broker.log.segment import TornTail
+from tallystick.broker.log.partition_recovery import TornTail
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.producer_expiry import ProducerExpiry
@@ -71,6 +72,7 @@ class Node:
         forgotten = self.producer_expiry.tick(self.clock.monotonic_ms(), every)
         if forgotten:
             logger.info("idle producer ids forgotten", count=forgotten)
+        self.partitions.tick()
         if self.journal.size_bytes > self.compact_above_bytes:
             self._compact_journal()
 
@@ -88,12 +90,18 @@ class Node:
         logger.info("coordinators' journal compacted", before_bytes=before_bytes, bytes=self.journal.size_bytes)
 
     def close(self) -> None:
-        """Bring everything to the disk, close the files, give the folder back."""
-        self.durability.sync_all_now()
+        """Bring everything to the disk, close the files, give the folder back.
+
+        After a failed sync nothing is written any more: ``kill -9`` is the safer end then.
+        """
+        sound = self.durability.failure is None
+        if sound:
+            self.partitions.checkpoint()
+            self.durability.sync_all_now()
         self.partitions.close()
         self.journal.close()
         self.security.close()
-        self.folder.close()
+        self.folder.close(clean=sound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,11 @@ class Recovery:
     partitions: int
     journal_records: int
     torn: tuple[TornTail, ...]
+    replayed_batches: int = 0
+    """Read from the logs, because they lay behind the last checkpoint."""
+    replayed_bytes: int = 0
+    clean: bool = True
+    """Whether the last process ended in order."""
 
 
 def open_node(
@@ -121,58 +134,68 @@ def open_node(
     """Lock the folder, recover topics, then coordinators, then complete what a crash left half done."""
     prepared = prepare(security_settings or SecuritySettings(), plaintext_listener(host, port))
     folder = DataFolder(data)
-    durability = Durability(fsync, log_settings)
-    journal: FileJournal[JournalRecord] = FileJournal(folder.coordinators_journal, AnyJournalRecord, durability)
-    topics_journal: FileJournal[TopicRecord] = FileJournal(folder.topics_journal, TopicRecord, durability)
-    topics = Topics(
-        folder.topics,
-        topics_journal,
-        durability,
-        num_partitions=num_partitions,
-        before_marker=journal,
-        settings=log_settings,
-    )
-    topics.recover()
-    security = Security(prepared, SecurityStore(folder.security_journal, durability, plain_users=prepared.plain_users))
-    groups = GroupCoordinator(journal, topics, clock)
-    transactions = TransactionCoordinator(journal, topics, clock, groups, transaction_settings)
-    for record in journal.replay():
-        transactions.replay(record)
-        groups.replay(record)
-    replayed = journal.record_count
-    if journal.size_bytes > COMPACT_ABOVE_BYTES:
-        journal.compact([*transactions.snapshot(), *groups.snapshot()])
-    transactions.finish_recovery()
-    groups.finish_recovery()
-    node = Node(
-        partitions=topics,
-        transactions=transactions,
-        groups=groups,
-        journal=journal,
-        durability=durability,
-        clock=clock,
-        folder=folder,
-        security=security,
-        host=host,
-        port=port,
-        node_id=NODE_ID,
-        cluster_id=folder.format.cluster_id,
-        apis=secured(APIS, security.authorizer),
-        producer_expiry=ProducerExpiry(transaction_settings),
-    )
-    partitions = [partition for topic in topics.all() for partition in topic.partitions]
-    torn = [partition.log.torn for partition in partitions] + [
-        journal.torn,
-        topics_journal.torn,
-        security.store.torn,
-    ]
-    recovery = Recovery(
-        topics=len(list(topics.all())),
-        partitions=len(partitions),
-        journal_records=replayed,
-        torn=tuple(tail for tail in torn if tail is not None),
-    )
-    for tail in (journal.torn, topics_journal.torn, security.store.torn):
-        if tail is not None:
-            logger.warning("a torn write was cut off a journal", file=tail.path, cut_bytes=tail.cut_bytes)
+    with ExitStack() as undo:
+        undo.callback(folder.close)
+        durability = Durability(fsync, log_settings)
+        journal: FileJournal[JournalRecord] = FileJournal(folder.coordinators_journal, AnyJournalRecord, durability)
+        topics_journal: FileJournal[TopicRecord] = FileJournal(folder.topics_journal, TopicRecord, durability)
+        topics = Topics(
+            folder.topics,
+            topics_journal,
+            durability,
+            num_partitions=num_partitions,
+            before_marker=journal,
+            settings=log_settings,
+            boots=folder.boots,
+        )
+        topics.recover()
+        security = Security(
+            prepared, SecurityStore(folder.security_journal, durability, plain_users=prepared.plain_users)
+        )
+        groups = GroupCoordinator(journal, topics, clock)
+        transactions = TransactionCoordinator(journal, topics, clock, groups, transaction_settings)
+        for record in journal.replay():
+            transactions.replay(record)
+            groups.replay(record)
+        replayed = journal.record_count
+        if journal.size_bytes > COMPACT_ABOVE_BYTES:
+            journal.compact([*transactions.snapshot(), *groups.snapshot()])
+        transactions.finish_recovery()
+        groups.finish_recovery()
+        node = Node(
+            partitions=topics,
+            transactions=transactions,
+            groups=groups,
+            journal=journal,
+            durability=durability,
+            clock=clock,
+            folder=folder,
+            security=security,
+            host=host,
+            port=port,
+            node_id=NODE_ID,
+            cluster_id=folder.format.cluster_id,
+            apis=secured(APIS, security.authorizer),
+            producer_expiry=ProducerExpiry(transaction_settings),
+        )
+        partitions = [partition for topic in topics.all() for partition in topic.partitions]
+        torn = [partition.log.torn for partition in partitions] + [
+            journal.torn,
+            topics_journal.torn,
+            security.store.torn,
+        ]
+        recovery = Recovery(
+            topics=len(list(topics.all())),
+            partitions=len(partitions),
+            journal_records=replayed,
+            torn=tuple(tail for tail in torn if tail is not None),
+            replayed_batches=sum(partition.log.recovered.replayed_batches for partition in partitions),
+            replayed_bytes=sum(partition.log.recovered.replayed_bytes for partition in partitions),
+            clean=folder.was_clean,
+        )
+        for tail in (journal.torn, topics_journal.torn, security.store.torn):
+            if tail is not None:
+                logger.warning("a torn write was cut off a journal", file=tail.path, cut_bytes=tail.cut_bytes)
+        folder.opened()
+        undo.pop_all()
     return node, recovery

@@ -13,15 +13,18 @@ from pathlib import Path
 import structlog
 
 from tallystick.broker.limits import MAX_BATCH_BYTES
+from tallystick.broker.log.boots import Boots
+from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.partition_log import PartitionLog, Slice
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.producer_expiry import IdleProducers
+from tallystick.broker.producer_snapshot import ReplayedProducers
 from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import NO_PRODUCER_ID, BatchHeader, MalformedBatch, check_crc, read_header
 from tallystick.wire.errors import ApiError, ErrorCode
-from tallystick.wire.records import decode_batch, encode_marker, read_marker
+from tallystick.wire.records import decode_batch, encode_marker
 
 logger = structlog.get_logger(__name__)
 
@@ -49,7 +52,15 @@ class Partition:
     """``listeners`` are called, once each, when there is more to read or when the partition is gone."""
 
     def __init__(
-        self, topic: str, index: int, folder: Path, durability: Durability, *, settings: LogSettings = DEFAULTS
+        self,
+        topic: str,
+        index: int,
+        folder: Path,
+        durability: Durability,
+        *,
+        settings: LogSettings = DEFAULTS,
+        boots: Boots | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.topic = topic
         self.index = index
@@ -57,7 +68,8 @@ class Partition:
         self.deleted = False
         self._producers = ProducerStates()
         self._idle = IdleProducers()
-        self._log = PartitionLog(folder, durability, on_batch=self._replay, settings=settings)
+        state = ReplayedProducers(self._producers, f"{topic}-{index}")
+        self._log = PartitionLog(folder, durability, state, settings=settings, boots=boots, checkpoints=checkpoints)
         self._log.on_visible = self._tell_listeners
         if self._log.torn is not None:
             logger.warning(
@@ -68,6 +80,7 @@ class Partition:
                 at_bytes=self._log.torn.at_bytes,
                 cut_bytes=self._log.torn.cut_bytes,
                 reason=self._log.torn.reason,
+                kept=self._log.torn.kept,
             )
 
     @property
@@ -85,17 +98,6 @@ class Partition:
     @property
     def last_stable_offset(self) -> int:
         return self._producers.last_stable_offset(self._log.visible_offset)
-
-    def _replay(self, header: BatchHeader, batch: memoryview) -> None:
-        if not header.is_control:
-            self._producers.apply_batch(header)
-            return
-        try:
-            marker = read_marker(batch)
-        except MalformedBatch as error:
-            place = f"{self.topic}-{self.index}, offset {header.base_offset}"
-            raise CorruptData(str(error), place=place) from error
-        self._producers.apply_marker(header, commit=marker.commit, coordinator_epoch=marker.coordinator_epoch)
 
     def append(self, batch: bytes, *, verify: Verify) -> Appended:
         """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused."""
@@ -146,7 +148,9 @@ class Partition:
             now_ms=now_ms,
         )
         written = self._write(read_header(batch), batch)
-        self._producers.apply_marker(written, commit=commit, coordinator_epoch=coordinator_epoch)
+        aborted = self._producers.apply_marker(written, commit=commit, coordinator_epoch=coordinator_epoch)
+        if aborted is not None:
+            self._log.note_aborted(aborted)
         self._tell_listeners()
         return True
 
@@ -162,16 +166,27 @@ class Partition:
                 ErrorCode.offset_out_of_range,
                 f"offset {offset} is not in {self._log.start_offset} to {self._log.end_offset}",
             )
-        return self._log.read(offset, max_bytes=max_bytes, limit_offset=limit)
+        try:
+            return self._log.read(offset, max_bytes=max_bytes, limit_offset=limit)
+        except (CorruptData, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ApiError:
+        """The log is damaged or the disk fails, found while the broker runs: this partition's readers are told."""
+        logger.error("the log cannot be read", topic=self.topic, partition=self.index, reason=str(error))
+        return ApiError(ErrorCode.kafka_storage_error, f"the log cannot be read: {error}")
 
     def first_at_or_after(self, timestamp_ms: int, *, limit_offset: int) -> OffsetAndTime:
         """The first record at or after a time, before ``limit_offset``."""
-        for header, batch in self._log.batches_from_time(timestamp_ms):
-            if header.base_offset >= limit_offset:
-                break
-            for record in decode_batch(batch)[1]:
-                if record.timestamp_ms >= timestamp_ms:
-                    return OffsetAndTime(record.offset, record.timestamp_ms)
+        try:
+            for header, batch in self._log.batches_from_time(timestamp_ms):
+                if header.base_offset >= limit_offset:
+                    break
+                for record in decode_batch(batch)[1]:
+                    if record.timestamp_ms >= timestamp_ms:
+                        return OffsetAndTime(record.offset, record.timestamp_ms)
+        except (CorruptData, MalformedBatch, OSError) as error:
+            raise self._unreadable(error) from error
         return OffsetAndTime(-1, -1)
 
     def _tell_listeners(self) -> None:
@@ -179,6 +194,18 @@ class Partition:
             waiting, self.listeners = self.listeners, set()
             for tell in waiting:
                 tell()
+
+    def checkpoint(self) -> None:
+        """Let the next start begin where the log ends now. On a full disk it begins earlier, and nothing is lost."""
+        try:
+            self._log.checkpoint()
+        except OSError as error:
+            logger.warning(
+                "no checkpoint can be written: the next start reads more",
+                topic=self.topic,
+                partition=self.index,
+                reason=str(error),
+            )
 
     def close(self, *, deleted: bool) -> None:
         """Close the files; whoever waits for data is told."""

@@ -1,7 +1,7 @@
 """What one partition knows of its producers: sequences, epochs, open transactions, the last stable offset.
 
-Owns: idempotence (rule 19), fencing by epoch, the aborted-transaction index (rule 23). Pure: no I/O, no clock. Must not
-know: files, the coordinator.
+Owns: idempotence (rule 19), fencing by epoch, open transactions, what a marker makes of one. Pure: no I/O, no clock.
+Must not know: files, the coordinator, the transactions that were aborted before (the log keeps those, by segment).
 
 ``check`` decides about a batch and changes nothing. ``apply_batch`` and ``apply_marker`` change the state by what was
 written, and recovery calls exactly these two again with the headers it finds, so live and recovered state cannot
@@ -10,10 +10,11 @@ differ. The decisions are those of Apache Kafka 4's ``ProducerStateManager`` and
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from tallystick.broker.log.aborted import AbortedTransaction
 from tallystick.errors import IllegalTransition
 from tallystick.wire.batch import NO_PRODUCER_ID, NO_SEQUENCE, BatchHeader, increment_sequence
 from tallystick.wire.errors import ErrorCode
@@ -62,16 +63,6 @@ class ProducerEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class AbortedTransaction:
-    """One row of the aborted index; ``last_stable_offset`` is the one just after the marker at ``last_offset``."""
-
-    producer_id: int
-    first_offset: int
-    last_offset: int
-    last_stable_offset: int
-
-
-@dataclass(frozen=True, slots=True)
 class Accept:
     """Append it."""
 
@@ -101,8 +92,6 @@ class ProducerStates:
     """All producers of one partition. The partition is the only one that changes it."""
 
     producers: dict[int, ProducerEntry] = field(default_factory=dict)
-    aborted: list[AbortedTransaction] = field(default_factory=list)
-    """In the order of ``last_offset``."""
     _open: dict[int, int] = field(default_factory=dict)
     """First offset of each open transaction by producer id; insertion order is offset order."""
 
@@ -196,18 +185,20 @@ class ProducerStates:
             last_timestamp_ms=header.max_timestamp_ms,
         )
 
-    def apply_marker(self, header: BatchHeader, *, commit: bool, coordinator_epoch: int) -> None:
-        """A marker was written at ``header.base_offset``. Without an open transaction it only raises the epochs."""
+    def apply_marker(self, header: BatchHeader, *, commit: bool, coordinator_epoch: int) -> AbortedTransaction | None:
+        """A marker was written at ``header.base_offset``. Without an open transaction it only raises the epochs.
+
+        What it aborted is returned, for the index by which readers leave it out (rule 23).
+        """
         producer_id = header.producer_id
         first_offset = self._open.pop(producer_id, None)
+        aborted = None
         if first_offset is not None and not commit:
-            self.aborted.append(
-                AbortedTransaction(
-                    producer_id=producer_id,
-                    first_offset=first_offset,
-                    last_offset=header.base_offset,
-                    last_stable_offset=self.last_stable_offset(header.next_offset),
-                )
+            aborted = AbortedTransaction(
+                producer_id=producer_id,
+                first_offset=first_offset,
+                last_offset=header.base_offset,
+                last_stable_offset=self.last_stable_offset(header.next_offset),
             )
         entry = self.producers.get(producer_id)
         same_epoch = entry is not None and entry.producer_epoch == header.producer_epoch
@@ -218,6 +209,7 @@ class ProducerStates:
             batches=entry.batches if entry is not None and same_epoch else (),
             last_timestamp_ms=header.max_timestamp_ms,
         )
+        return aborted
 
     def last_stable_offset(self, high_watermark: int) -> int:
         """The first offset of the oldest open transaction, or the high watermark."""
@@ -225,16 +217,19 @@ class ProducerStates:
             return min(first_offset, high_watermark)
         return high_watermark
 
-    def aborted_between(self, start_offset: int, end_offset: int) -> list[tuple[int, int]]:
-        """Producer id and first offset of each aborted transaction that overlaps ``[start_offset, end_offset)``."""
-        found = []
-        slot = bisect_left(self.aborted, start_offset, key=lambda row: row.last_offset)
-        for row in self.aborted[slot:]:
-            if row.first_offset < end_offset:
-                found.append((row.producer_id, row.first_offset))
-            if row.last_stable_offset >= end_offset:
-                break
-        return found
+    def entries(self) -> tuple[ProducerEntry, ...]:
+        """Everything that is known, to be kept."""
+        return tuple(self.producers.values())
+
+    def restore(self, entries: Iterable[ProducerEntry]) -> None:
+        """Know these producers and no others; what was open is told by the entries."""
+        self.producers = {entry.producer_id: entry for entry in entries}
+        began = [
+            (entry.transaction_first_offset, entry.producer_id)
+            for entry in self.producers.values()
+            if entry.transaction_first_offset is not None
+        ]
+        self._open = {producer_id: first_offset for first_offset, producer_id in sorted(began)}
 
 
 def _reject_without_id(header: BatchHeader) -> Reject:

@@ -20,6 +20,8 @@ from typing import Final
 import structlog
 
 from tallystick.broker.limits import MAX_PARTITIONS_PER_TOPIC, MAX_TOPIC_NAME_LENGTH
+from tallystick.broker.log.boots import Boots
+from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability, sync_folder
 from tallystick.broker.log.journal import FileJournal
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
@@ -79,6 +81,7 @@ class Topics:
         num_partitions: int,
         before_marker: FileJournal[JournalRecord] | None = None,
         settings: LogSettings = DEFAULTS,
+        boots: Boots | None = None,
     ) -> None:
         self.num_partitions = num_partitions
         self._folder = folder
@@ -86,6 +89,8 @@ class Topics:
         self._durability = durability
         self._before_marker = before_marker
         self._settings = settings
+        self._boots = boots
+        self._checkpoints = Checkpoints()
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
         self._recovering = False
@@ -138,6 +143,16 @@ class Topics:
         if self._durability.syncs:
             sync_folder(parent)
             sync_folder(self._folder)
+
+    def tick(self) -> None:
+        """Keep small what a start would read."""
+        self._checkpoints.tick()
+
+    def checkpoint(self) -> None:
+        """Let the next start begin where every log ends now."""
+        for topic in self._by_name.values():
+            for partition in topic.partitions:
+                partition.checkpoint()
 
     # Asking
 

@@ -1,4 +1,4 @@
-"""Idempotence, fencing, the last stable offset and the aborted index of one partition."""
+"""Idempotence, fencing and the last stable offset of one partition."""
 
 from __future__ import annotations
 
@@ -148,23 +148,6 @@ def test_the_last_stable_offset_is_the_oldest_open_transaction() -> None:
     assert partition.stable == partition.end == 7
 
 
-def test_the_aborted_list_is_for_exactly_the_range_read() -> None:
-    partition = Written()
-    partition.send(data(0, 2, producer_id=1, transactional=True))  # 0 and 1
-    partition.send(data(0, 2, producer_id=2, transactional=True))  # 2 and 3
-    partition.mark(commit=False, producer_id=1)  # 4
-    partition.mark(commit=True, producer_id=2)  # 5
-    partition.send(data(2, 2, producer_id=1, transactional=True))  # 6 and 7
-    partition.mark(commit=False, producer_id=1)  # 8
-    between = partition.states.aborted_between
-    assert between(0, 9) == [(1, 0), (1, 6)]
-    assert between(0, 6) == [(1, 0)]
-    assert between(2, 4) == [(1, 0)]
-    assert between(5, 6) == []
-    assert between(5, 7) == [(1, 6)]
-    assert between(9, 20) == []
-
-
 @dataclass(frozen=True)
 class Step:
     """What a producer does next: send in sequence, send out of sequence, repeat its last batch, or end."""
@@ -212,12 +195,18 @@ def test_state_rebuilt_from_headers_equals_the_live_state(steps: list[Step]) -> 
             last[step.producer_id] = header
         assert partition.stable <= partition.end
     rebuilt = ProducerStates()
-    for header, commit in partition.log:
-        if commit is None:
-            rebuilt.apply_batch(header)
-        else:
-            rebuilt.apply_marker(header, commit=commit, coordinator_epoch=0)
-    assert rebuilt == partition.states
+    for kept in range(len(partition.log) + 1):  # from a snapshot after each batch, and from none
+        rebuilt = ProducerStates()
+        snapshot = ProducerStates()
+        for number, (header, commit) in enumerate(partition.log):
+            if number == kept:
+                rebuilt.restore(snapshot.entries())
+            for states in (snapshot, rebuilt):
+                if commit is None:
+                    states.apply_batch(header)
+                else:
+                    states.apply_marker(header, commit=commit, coordinator_epoch=0)
+        assert rebuilt == partition.states == snapshot
 
 
 @pytest.mark.parametrize(

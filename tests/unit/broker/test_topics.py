@@ -77,7 +77,8 @@ def test_producer_state_and_open_transactions_come_back(tmp_path: Path, fsync: F
         partition = partition_of(node)
         assert partition.producers == live
         assert (partition.last_stable_offset, partition.high_watermark) == (4, 7)
-        assert partition.producers.aborted_between(0, 7) == [(5, 1)]
+        (aborted,) = partition.log.aborted_between(0, 7)
+        assert (aborted.producer_id, aborted.first_offset) == (5, 1)
         assert partition.append(transactional(2, 3), verify=allowed).duplicate
         with pytest.raises(ApiError) as gap:
             partition.append(transactional(9), verify=allowed)
@@ -178,5 +179,7 @@ def test_a_damaged_marker_is_reported_at_start(tmp_path: Path) -> None:
         batch = encode_batch([(b"", b"")], BatchSpec(producer_id=1, producer_epoch=0, transactional=True, control=True))
         assert len(batch) > HEADER_BYTES
         partition.log.append(read_header(batch), batch)
+        index = partition.log.segments[-1].index.path
+    index.unlink()
     with pytest.raises(CorruptData, match="t-0, offset 0"), opened(tmp_path):
         pass

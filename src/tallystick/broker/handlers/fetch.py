@@ -115,10 +115,9 @@ def _read(
     data = slice_.data if first or len(slice_.data) <= max(max_bytes, 0) else b""
     aborted = None
     if committed_only:
-        pairs = partition.producers.aborted_between(offset, slice_.next_offset) if data else []
+        rows = partition.log.aborted_between(offset, slice_.next_offset) if data else []
         aborted = tuple(
-            build.AbortedTransaction(producer_id=producer_id, first_offset=first_offset)
-            for producer_id, first_offset in pairs
+            build.AbortedTransaction(producer_id=row.producer_id, first_offset=row.first_offset) for row in rows
         )
     row = build.PartitionData(
         partition_index=wanted.partition,

@@ -1,15 +1,21 @@
 """The data folder: its format version, its identity and its lock.
 
-Owns: ``tallystick-format.json`` (frozen) and ``tallystick.lock``. Must not know: what the journals and logs hold.
+Owns: ``tallystick-format.json`` (frozen), ``tallystick-run.json``, ``tallystick.lock``, and what becomes of a folder
+of an older format. Must not know: what the journals and logs hold.
 
-Layout, version 1::
+Layout, version 2::
 
-    tallystick-format.json      {"format_version": 1, "cluster_id": ...}
+    tallystick-format.json      {"format_version": 2, "cluster_id": ...}
+    tallystick-run.json         the last run: which start of the machine, and whether it ended in order
     tallystick.lock             held by the one process that may write here
     topics.journal              topics made, grown and deleted
     coordinators.journal        transactions and groups
     security.journal            users and access control lists; made when it is missing
     topics/<topic id>/<partition>/<first offset>.log
+                                  <first offset>.index, .txnindex    rebuilt from the log if they do not verify
+                                  <offset>.snapshot                  the producers before that offset; likewise
+
+Version 1 had neither indexes nor snapshots nor the run file: the first start makes them.
 """
 
 from __future__ import annotations
@@ -18,16 +24,22 @@ import base64
 import fcntl
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
+from tallystick.broker.log.boots import UNKNOWN_BOOT, Boots, boot_id
 from tallystick.broker.log.durability import sync_folder
 from tallystick.errors import ConfigurationError, CorruptData
 
-FORMAT_VERSION: Final = 1
+logger = structlog.get_logger(__name__)
+
+FORMAT_VERSION: Final = 2
 FORMAT_FILE: Final = "tallystick-format.json"
+RUN_FILE: Final = "tallystick-run.json"
 LOCK_FILE: Final = "tallystick.lock"
 _DRAFT_FILE: Final = "tallystick-format.new"
 _OURS: Final = (LOCK_FILE, _DRAFT_FILE)
@@ -40,8 +52,27 @@ class Format(msgspec.Struct, frozen=True):
     cluster_id: str
 
 
+class Run(msgspec.Struct, frozen=True):
+    """The content of the run file."""
+
+    boot_id: str
+    clean: bool
+
+
+def _nothing_to_convert(_: Path) -> None:
+    """Version 1 to 2: indexes and snapshots are made by the first start, which reads every log once."""
+
+
+MIGRATIONS: Final[dict[int, Callable[[Path], None]]] = {1: _nothing_to_convert}
+"""What makes of a folder of this version one of the next. It may be interrupted, and is run again then."""
+
+
 class DataFolder:
-    """A locked data folder. ``close`` gives the lock back; so does the end of the process, however it comes."""
+    """A locked data folder. ``close`` gives the lock back; so does the end of the process, however it comes.
+
+    An older format is brought up to date by ``opened``, once its content was read without an error: until then the
+    program that wrote it can still open it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +80,13 @@ class DataFolder:
         self._lock_fd = _lock(path)
         try:
             self.format = _read_or_make_format(path)
+            run = _read_run(path / RUN_FILE)
+            self.boots = Boots(present=boot_id(), previous=UNKNOWN_BOOT if run is None else bytes.fromhex(run.boot_id))
+            self.was_clean = run is not None and run.clean
             self.topics.mkdir(exist_ok=True)
+            for version in range(self.format.format_version, FORMAT_VERSION):
+                logger.info("the data folder is brought up to date", folder=str(path), from_version=version)
+                MIGRATIONS[version](path)
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -70,8 +107,20 @@ class DataFolder:
     def security_journal(self) -> Path:
         return self.path / "security.journal"
 
-    def close(self) -> None:
-        """Give the lock back."""
+    def opened(self) -> None:
+        """Everything in it was read: from now on it is a folder of the present format, written by this run."""
+        if self.format.format_version != FORMAT_VERSION:
+            self.format = msgspec.structs.replace(self.format, format_version=FORMAT_VERSION)
+            _write(self.path, FORMAT_FILE, self.format)
+        _write(self.path, RUN_FILE, Run(self.boots.present.hex(), clean=False))
+
+    def close(self, *, clean: bool = False) -> None:
+        """Give the lock back. ``clean``: everything was written that this run had to write, which is noted."""
+        if clean:
+            try:
+                _write(self.path, RUN_FILE, Run(self.boots.present.hex(), clean=True))
+            except OSError as error:
+                logger.warning("it cannot be noted that the broker ended in order", reason=str(error))
         os.close(self._lock_fd)
 
 
@@ -100,7 +149,7 @@ def _read_or_make_format(path: Path) -> Format:
                 f"{path} is no data folder of this broker, and it is not empty: it holds {strangers[0]!r}",
                 remedy="Give the broker an empty folder.",
             )
-        return _make_format(path, file)
+        return _make_format(path)
     try:
         found = msgspec.json.decode(file.read_bytes(), type=Format)
     except msgspec.MsgspecError as error:
@@ -110,16 +159,33 @@ def _read_or_make_format(path: Path) -> Format:
             f"the data folder {path} has format version {found.format_version}; this program knows {FORMAT_VERSION}",
             remedy="Use a newer Tallystick.",
         )
+    if found.format_version < min(MIGRATIONS):
+        raise ConfigurationError(
+            f"the data folder {path} has format version {found.format_version}, older than any that can be converted",
+            remedy="Open it with an older Tallystick first.",
+        )
     return found
 
 
-def _make_format(path: Path, file: Path) -> Format:
+def _make_format(path: Path) -> Format:
     raw_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
     made = Format(format_version=FORMAT_VERSION, cluster_id=raw_id)
-    draft = path / _DRAFT_FILE
-    draft.write_bytes(msgspec.json.encode(made))
+    _write(path, FORMAT_FILE, made)
+    return made
+
+
+def _write(folder: Path, name: str, content: Format | Run) -> None:
+    draft = folder / _DRAFT_FILE
+    draft.write_bytes(msgspec.json.encode(content))
     with draft.open("rb") as handle:
         os.fsync(handle.fileno())
-    draft.replace(file)
-    sync_folder(path)
-    return made
+    draft.replace(folder / name)
+    sync_folder(folder)
+
+
+def _read_run(file: Path) -> Run | None:
+    """The last run; None if there was none that this format tells of."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Run)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None

@@ -1,6 +1,7 @@
 """Writing to a file so that it holds all of a write or nothing of it.
 
-Owns: the append that is undone when the disk is full. Must not know: what is written.
+Owns: the append that is undone when the disk is full, the file that is replaced at once. Must not know: what is
+written.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 Buffers = Sequence[bytes | memoryview]
+DRAFT_SUFFIX: Final = ".new"
 
 
 def open_for_append(path: Path) -> int:
@@ -37,6 +40,20 @@ def append_all(fd: int, buffers: Buffers, *, end: int) -> int:
             os.ftruncate(fd, end)
         raise
     return written
+
+
+def replace_file(path: Path, buffers: Buffers) -> None:
+    """Put a whole file in the place of ``path``: a killed process leaves the old one or the new one. Not synced."""
+    draft = path.with_name(path.name + DRAFT_SUFFIX)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        append_all(fd, buffers, end=0)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+    draft.replace(path)
 
 
 def _no_progress() -> int:

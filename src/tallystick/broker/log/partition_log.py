@@ -1,24 +1,37 @@
 """The log of one partition: its segments, from the oldest to the one that is appended to.
 
-Owns: rolling, reading across segments, look-up by time, recovery of the whole folder. Must not know: producers,
-transactions, the last stable offset.
+Owns: rolling, reading across segments, look-up by time, the aborted transactions of all segments, checkpoints. Must not
+know: producers, the last stable offset, what a start does with what it finds (``partition_recovery``).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
+import structlog
+
+from tallystick.broker.log.aborted import AbortedTransaction
+from tallystick.broker.log.boots import Boots
+from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability, sync_folder
-from tallystick.broker.log.segment import NO_TIMESTAMP, Segment, TornTail, segment_path
+from tallystick.broker.log.partition_recovery import PartitionRecovery, RecoveredLog, ReplayedState, TornTail
+from tallystick.broker.log.segment import Segment, segment_path
+from tallystick.broker.log.segment_index import NO_TIMESTAMP
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import BatchHeader, placed
 
+logger = structlog.get_logger(__name__)
+
 LEADER_EPOCH = 0
 """There is one broker, so leadership never moves."""
+_OPEN_FOR_READS: Final = 2
+"""Closed segments that keep a descriptor: as many as readers usually read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +43,73 @@ class Slice:
 
 
 class PartitionLog:
-    """Appends and reads opaque batches. Up to ``end_offset`` they are written, up to ``synced_offset`` on disk."""
+    """Appends and reads opaque batches. Up to ``end_offset`` they are written, up to ``synced_offset`` on disk.
+
+    ``state`` is brought to the log's end at the start, and saved with every checkpoint; whoever appends applies.
+    """
 
     def __init__(
         self,
         folder: Path,
         durability: Durability,
+        state: ReplayedState,
         *,
-        on_batch: Callable[[BatchHeader, memoryview], None],
         settings: LogSettings = DEFAULTS,
+        boots: Boots | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.folder = folder
-        self.torn: TornTail | None = None
         self.on_visible: Callable[[], None] = lambda: None
+        self.unsaved_batches = 0
+        self.unsaved_bytes = 0
         self._durability = durability
+        self._state = state
         self._settings = settings
-        self._segments: list[Segment] = []
+        self._boots = boots or Boots.same()
+        self._checkpoints = checkpoints or Checkpoints()
         self._read_ends: dict[int, tuple[Segment, int]] = {}
         """Where the latest reads stopped: a consumer that follows the log goes on there without a search."""
+        self._open_for_reads: list[Segment] = []
         folder.mkdir(parents=True, exist_ok=True)
-        self._recover(on_batch)
+        recovery = PartitionRecovery(folder, state, settings=settings, boots=self._boots)
+        try:
+            self.recovered: RecoveredLog = recovery.run()
+        except OSError as error:
+            raise CorruptData(f"the log cannot be read: {error}", place=str(folder)) from error
+        self._snapshots = recovery.snapshots
+        self._segments = self.recovered.segments
+        if self._segments:
+            self._go_on()
+        else:
+            self._open(0)
         self.synced_offset = self.end_offset
+
+    def _go_on(self) -> None:
+        """Open the last segment for appends, and finish what the last process could not."""
+        active = self._segments[-1]
+        active.open_for_appends(self._on_synced)
+        if self._durability.acknowledges_after_sync:
+            # What the last process wrote may not be on disk, and readers are about to see it.
+            for segment in self._segments:
+                if segment is active or not segment.is_durable:
+                    self._durability.sync_file_now(segment.path)
+        for segment in self._segments[:-1]:
+            if not segment.is_durable:
+                self._durability.sync_later(segment.path, partial(segment.index.mark_durable, segment.coverage))
+        if self.recovered.replayed_batches > 0:
+            self._try_checkpoint()
+
+    # Offsets
+
+    @property
+    def torn(self) -> TornTail | None:
+        """What the start cut off."""
+        return self.recovered.torn
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """Oldest first; the last one is appended to."""
+        return self._segments
 
     @property
     def start_offset(self) -> int:
@@ -65,57 +124,90 @@ class PartitionLog:
         """The high watermark: under ``--fsync commit`` nothing is shown that power loss could take back."""
         return self.synced_offset if self._durability.acknowledges_after_sync else self.end_offset
 
-    def _recover(self, on_batch: Callable[[BatchHeader, memoryview], None]) -> None:
-        bases = sorted(int(path.stem) for path in self.folder.glob("*.log"))
-        for index, base in enumerate(bases):
-            last = index == len(bases) - 1
-            if self._segments and base != self._segments[-1].next_offset:
-                raise CorruptData(
-                    f"a segment begins at {base}, its predecessor ends at {self._segments[-1].next_offset}",
-                    place=str(self.folder),
-                )
-            segment = Segment(segment_path(self.folder, base), base, self._settings)
-            self._segments.append(segment)
-            torn = segment.recover(verify_crc=last, may_cut=last, on_batch=on_batch)
-            self._watch(segment)
-            if torn is not None:
-                self.torn = torn
-        if not self._segments:
-            self._roll(0)
-        elif self._durability.acknowledges_after_sync:
-            self._segments[-1].sync()
-
-    def _watch(self, segment: Segment) -> None:
-        segment.file.on_synced = self._on_synced
-
     def _on_synced(self, offset: int) -> None:
         if offset > self.synced_offset:
             self.synced_offset = offset
             self.on_visible()
 
-    def _roll(self, base_offset: int) -> None:
-        if self._segments and self._durability.syncs:
-            self._durability.sync_now(self._segments[-1].file)
-        segment = Segment(segment_path(self.folder, base_offset), base_offset, self._settings)
-        self._watch(segment)
-        self._segments.append(segment)
-        if self._durability.syncs:
-            sync_folder(self.folder)
+    # Appending
 
     def append(self, header: BatchHeader, batch: bytes) -> BatchHeader:
         """Write one verified batch at the end and return its header as it stands there. ``OSError``: disk full."""
         self._durability.will_write(header.size_bytes)
         active = self._segments[-1]
         if active.size_bytes > 0 and active.size_bytes + header.size_bytes > self._settings.log_segment_bytes:
-            self._roll(active.next_offset)
+            self.roll()
             active = self._segments[-1]
-        base_offset = active.next_offset
-        final = header._replace(base_offset=base_offset, partition_leader_epoch=LEADER_EPOCH)
-        active.append(final, placed(batch, base_offset=base_offset, leader_epoch=LEADER_EPOCH))
-        self._durability.wrote(active.file, final.next_offset)
+        final = header._replace(base_offset=active.next_offset, partition_leader_epoch=LEADER_EPOCH)
+        active.append(final, placed(batch, base_offset=final.base_offset, leader_epoch=LEADER_EPOCH))
+        self.unsaved_batches += 1
+        self.unsaved_bytes += header.size_bytes
+        self._checkpoints.appended(self, header.size_bytes)
+        if active.file is not None:
+            self._durability.wrote(active.file, final.next_offset)
         if not self._durability.acknowledges_after_sync:
             self.on_visible()
         return final
+
+    def note_aborted(self, row: AbortedTransaction) -> None:
+        """The batch that was appended last is the abort marker of this transaction."""
+        self._segments[-1].index.note_aborted(row)
+
+    def roll(self) -> None:
+        """Close the segment that is appended to and begin the next one. ``OSError``: disk full, nothing changed.
+
+        ``state`` must stand at the log's end, so that it can be saved as it is where the new segment begins.
+        """
+        closed = self._segments[-1]
+        self._open(closed.next_offset)
+        file, closed.file = closed.file, None
+        if file is not None:
+            if self._durability.acknowledges_after_sync:
+                self._durability.sync_now(file)
+            self._durability.retire(file)
+        try:
+            self._save(closed, closed=True)
+        except OSError as error:
+            logger.warning("a closed segment has no index: the next start reads it", reason=str(error))
+        self._durability.sync_later(closed.path, partial(closed.index.mark_durable, closed.coverage))
+
+    def _open(self, base_offset: int) -> None:
+        segment = Segment(segment_path(self.folder, base_offset), base_offset, self._settings)
+        segment.open_for_appends(self._on_synced)
+        self._segments.append(segment)
+        if self._durability.syncs:
+            sync_folder(self.folder)
+
+    # Checkpoints
+
+    def checkpoint(self) -> None:
+        """Save index and state, so that a start reads nothing before here. ``OSError``: disk full; nothing is lost."""
+        active = self._segments[-1]
+        if self.unsaved_batches == 0 or active.size_bytes == 0:
+            return
+        self._save(active, closed=False)
+        if self._durability.syncs:
+            self._durability.sync_later(active.path, partial(active.index.mark_durable, active.coverage))
+
+    def _try_checkpoint(self) -> None:
+        active = self._segments[-1]
+        if active.size_bytes == 0:
+            return
+        try:
+            self._save(active, closed=False)
+        except OSError as error:
+            logger.warning("no checkpoint can be written: the next start reads as much", reason=str(error))
+
+    def _save(self, segment: Segment, *, closed: bool) -> None:
+        before = segment.index.stored
+        self._snapshots.save(segment.next_offset, segment.last_crc, self._state.save())
+        segment.index.store(segment.coverage, closed=closed, boot_id=self._boots.present)
+        self._checkpoints.saved(self)
+        self.unsaved_batches = self.unsaved_bytes = 0
+        if before is not None and before.coverage.next_offset != segment.next_offset:
+            self._snapshots.remove(before.coverage.next_offset)
+
+    # Reading
 
     def read(self, offset: int, *, max_bytes: int, limit_offset: int) -> Slice:
         """Whole batches from the one that holds ``offset``, up to ``limit_offset``, which is a batch boundary.
@@ -128,13 +220,14 @@ class PartitionLog:
         if known is not None and known[1] < known[0].size_bytes:
             segment, position = known
         else:
-            segment = self._segment_of(offset)
+            slot = self._slot_of(offset)
+            segment = self._segments[slot]
             position = segment.position_of(offset)
-            if position >= segment.size_bytes:
-                following = self._after(segment)
-                if following is None:
+            while position >= segment.size_bytes:
+                slot += 1
+                if slot == len(self._segments):
                     return Slice(b"", offset)
-                segment, position = following, 0
+                segment, position = self._segments[slot], 0
         end = segment.size_bytes if limit_offset >= segment.next_offset else segment.position_of(limit_offset)
         data, stop = segment.read(position, max_bytes=max_bytes, end=end)
         next_offset = self._offset_at(segment, stop)
@@ -142,7 +235,16 @@ class PartitionLog:
             self._read_ends[next_offset] = (segment, stop)
             if len(self._read_ends) > 16:
                 del self._read_ends[next(iter(self._read_ends))]
+        self._used(segment)
         return Slice(data, next_offset)
+
+    def _used(self, segment: Segment) -> None:
+        """Keep the descriptors of the segments that were read last, and no others."""
+        if segment.file is not None or segment in self._open_for_reads:
+            return
+        self._open_for_reads.append(segment)
+        if len(self._open_for_reads) > _OPEN_FOR_READS:
+            self._open_for_reads.pop(0).release()
 
     def _offset_at(self, segment: Segment, position: int) -> int:
         if position >= segment.size_bytes:
@@ -150,19 +252,15 @@ class PartitionLog:
         header = segment.header_at(position)
         return segment.next_offset if header is None else header.base_offset
 
-    def _segment_of(self, offset: int) -> Segment:
-        slot = bisect_right(self._segments, offset, key=lambda segment: segment.base_offset) - 1
-        return self._segments[max(slot, 0)]
-
-    def _after(self, segment: Segment) -> Segment | None:
-        slot = self._segments.index(segment) + 1
-        return self._segments[slot] if slot < len(self._segments) else None
+    def _slot_of(self, offset: int) -> int:
+        return max(bisect_right(self._segments, offset, key=lambda segment: segment.base_offset) - 1, 0)
 
     def batches_from_time(self, timestamp_ms: int) -> Iterator[tuple[BatchHeader, bytes]]:
         """Data batches that may hold a record at or after ``timestamp_ms``, in offset order."""
-        for segment in self._segments:
+        for segment in list(self._segments):
             if segment.max_timestamp_ms >= timestamp_ms:
                 yield from segment.batches_from_time(timestamp_ms)
+                self._used(segment)
 
     def max_timestamp(self) -> tuple[int, int]:
         """Largest timestamp and the last offset of the batch that has it; (-1, -1) in an empty log."""
@@ -172,7 +270,27 @@ class PartitionLog:
                 best = (segment.max_timestamp_ms, segment.max_timestamp_offset)
         return best
 
+    def aborted_between(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
+        """Each aborted transaction that overlaps ``[start_offset, end_offset)``, in the order of their markers."""
+        found = []
+        for segment in self._segments[self._slot_of(start_offset) :]:
+            if not segment.index.aborted_count:
+                continue
+            for row in segment.index.aborted_from(start_offset):
+                if row.first_offset < end_offset:
+                    found.append(row)
+                if row.last_stable_offset >= end_offset:
+                    return found
+        return found
+
+    # The end
+
     def close(self) -> None:
         """Close the files; nothing is written any more."""
+        self._checkpoints.saved(self)
+        self.unsaved_batches = self.unsaved_bytes = 0
         for segment in self._segments:
-            self._durability.retire(segment.file)
+            if segment.file is not None:
+                self._durability.retire(segment.file)
+                segment.file = None
+            segment.release()

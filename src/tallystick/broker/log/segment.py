@@ -1,42 +1,32 @@
-"""One segment: a file of record batches named by its first offset, with a sparse index in memory.
+"""One segment: a file of record batches named by its first offset, and its index.
 
-Owns: the file, its index by offset and by time, the scan that rebuilds them, and the cut of a torn tail. Must not know:
-other segments, producers, transactions.
+Owns: the file, reading and appending whole batches, finding them by offset and time. Must not know: other segments,
+producers, transactions, what a start does.
 
-The file is nothing but batches as Apache Kafka lays them out. The index is rebuilt at start by walking headers (61 of
-every batch's bytes). The last segment's CRCs are checked too. A batch that does not verify and has no valid batch
-behind it is a torn write, never acknowledged: it is cut off. With a valid batch behind it, it is damage, and that is
-reported (``CorruptData``), never skipped.
+The file is nothing but batches as Apache Kafka lays them out. Only the last segment of a log is open for appends; the
+others are opened when they are read, and never written again.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
+from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.durability import SyncedFile
 from tallystick.broker.log.files import Buffers, append_all, open_for_append
+from tallystick.broker.log.segment_index import NO_TIMESTAMP, Coverage, DamagedIndex, SegmentIndex
+from tallystick.broker.log.segment_scan import verified_batches
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
-from tallystick.errors import CorruptData
-from tallystick.wire.batch import HEADER_BYTES, BatchHeader, MalformedBatch, check_crc, read_header
+from tallystick.errors import CorruptData, TallystickError
+from tallystick.wire.batch import HEADER_BYTES, BatchHeader, MalformedBatch, read_header
 
-NO_TIMESTAMP = -1
+logger = structlog.get_logger(__name__)
+
 _WALK_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class TornTail:
-    """What recovery cut off the end of a file."""
-
-    path: str
-    at_bytes: int
-    cut_bytes: int
-    reason: str
 
 
 def segment_path(folder: Path, base_offset: int) -> Path:
@@ -44,108 +34,177 @@ def segment_path(folder: Path, base_offset: int) -> Path:
 
 
 class Segment:
-    """An open segment. ``next_offset`` and ``size_bytes`` say where the next batch goes."""
+    """A segment. ``next_offset`` and ``size_bytes`` say where the next batch goes."""
 
     def __init__(self, path: Path, base_offset: int, settings: LogSettings = DEFAULTS) -> None:
-        self._index_interval_bytes = settings.log_index_interval_bytes
         self.path = path
         self.base_offset = base_offset
-        self.next_offset = base_offset
-        self.size_bytes = 0
-        self.max_timestamp_ms = NO_TIMESTAMP
-        self.max_timestamp_offset = -1
-        self.file = SyncedFile(open_for_append(path))
-        self._offsets = array("q")
-        self._positions = array("q")
-        self._timestamps = array("q")
-        """Largest timestamp before the indexed position: it only grows, so a search by time can bisect."""
+        self.index = SegmentIndex(path, base_offset, settings.log_index_interval_bytes)
+        self.file: SyncedFile | None = None
+        """Set while the segment is open for appends."""
+        self.durable_bytes = 0
+        """What a start knew to be on disk already."""
+        self._read_fd = -1
+        self._set(Coverage(next_offset=base_offset, log_bytes=0))
 
-    def append(self, header: BatchHeader, buffers: Buffers) -> None:
-        """Write one batch whose header already has its final base offset."""
-        append_all(self.file.fd, buffers, end=self.size_bytes)
-        self._note(header, self.size_bytes)
-        self.size_bytes += header.size_bytes
+    def _set(self, coverage: Coverage) -> None:
+        self.next_offset = coverage.next_offset
+        self.size_bytes = coverage.log_bytes
+        self.max_timestamp_ms = coverage.max_timestamp_ms
+        self.max_timestamp_offset = coverage.max_timestamp_offset
+        self._last_position = coverage.last_position
+        self._last_crc = coverage.last_crc
 
-    def _note(self, header: BatchHeader, position: int) -> None:
-        if not self._positions or position - self._positions[-1] >= self._index_interval_bytes:
-            self._offsets.append(header.base_offset)
-            self._positions.append(position)
-            self._timestamps.append(self.max_timestamp_ms)
+    @property
+    def coverage(self) -> Coverage:
+        """All of the segment, as its index may say to cover it."""
+        return Coverage(
+            self.next_offset,
+            self.size_bytes,
+            self._last_position,
+            self._last_crc,
+            self.max_timestamp_ms,
+            self.max_timestamp_offset,
+        )
+
+    @property
+    def last_crc(self) -> int:
+        """The checksum of the last batch; 0 if there is none."""
+        return self._last_crc
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether all of it is known to be on disk."""
+        stored = self.index.stored
+        return stored is not None and stored.durable and stored.coverage.log_bytes == self.size_bytes
+
+    # The file
+
+    @property
+    def fd(self) -> int:
+        """A descriptor to read by."""
+        if self.file is not None:
+            return self.file.fd
+        if self._read_fd < 0:
+            self._read_fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._read_fd
+
+    def release(self) -> None:
+        """Close the descriptor that reads opened; the next read opens it again."""
+        if self._read_fd >= 0:
+            os.close(self._read_fd)
+            self._read_fd = -1
+
+    def open_for_appends(self, on_synced: Callable[[int], None]) -> None:
+        """Make the file if it is not there; ``OSError`` if that cannot be."""
+        self.release()
+        self.file = SyncedFile(open_for_append(self.path), on_synced)
+
+    def remove_files(self) -> None:
+        """Remove log and index from the disk."""
+        self.release()
+        self.index.reset()
+        self.path.unlink(missing_ok=True)
+
+    # A start
+
+    def load(self, boots: Boots) -> bool:
+        """Take over what the stored index says of the log; False if there is none that may be believed.
+
+        It is believed if it is of this log (the last batch that it covers is there), and if what it covers cannot have
+        been lost since: it is on disk, or the machine was not restarted.
+        """
+        stored = self.index.load()
+        self.durable_bytes = stored.coverage.log_bytes if stored is not None and stored.durable else 0
+        if (
+            stored is None
+            or (not stored.durable and stored.boot_id != boots.present)
+            or self.length() < stored.coverage.log_bytes
+            or not self._ends_like(stored.coverage)
+        ):
+            self.forget()
+            return False
+        self._set(stored.coverage)
+        return True
+
+    def length(self) -> int:
+        """The bytes that the file has."""
+        return os.fstat(self.fd).st_size
+
+    def _ends_like(self, coverage: Coverage) -> bool:
+        if coverage.last_position < 0:
+            return coverage.log_bytes == 0
+        try:
+            header = read_header(os.pread(self.fd, HEADER_BYTES, coverage.last_position))
+        except MalformedBatch:
+            return False
+        ends_at = coverage.last_position + header.size_bytes
+        return header.crc == coverage.last_crc and ends_at == coverage.log_bytes
+
+    def forget(self) -> None:
+        """Forget what is known of the file, the stored index too: it is walked again from its beginning."""
+        self.index.reset()
+        self._set(Coverage(next_offset=self.base_offset, log_bytes=0))
+
+    def note(self, header: BatchHeader) -> None:
+        """The batch of this header lies at the end of what is known of the file."""
+        position = self.size_bytes
+        self.index.note(offset=header.base_offset, position=position, max_timestamp_before_ms=self.max_timestamp_ms)
         if header.max_timestamp_ms > self.max_timestamp_ms and not header.is_control:
             self.max_timestamp_ms = header.max_timestamp_ms
             self.max_timestamp_offset = header.last_offset
+        self._last_position = position
+        self._last_crc = header.crc
         self.next_offset = header.next_offset
+        self.size_bytes = position + header.size_bytes
 
-    def recover(
-        self, *, verify_crc: bool, may_cut: bool, on_batch: Callable[[BatchHeader, memoryview], None]
-    ) -> TornTail | None:
-        """Walk the file, rebuild the index, hand each batch to ``on_batch``, cut a torn tail if ``may_cut``."""
-        length = os.fstat(self.file.fd).st_size
-        if length == 0:
-            return None
-        torn: TornTail | None = None
-        with mmap.mmap(self.file.fd, length, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            position = 0
-            while position < length:
-                try:
-                    header = self._verified(view, position, verify_crc=verify_crc)
-                except MalformedBatch as error:
-                    self._refuse_damage(view, position, may_cut=may_cut, reason=str(error))
-                    torn = TornTail(str(self.path), position, length - position, str(error))
-                    break
-                with view[position : position + header.size_bytes] as batch:
-                    on_batch(header, batch)
-                self._note(header, position)
-                position += header.size_bytes
-        self.size_bytes = position
-        if torn is not None:
-            os.ftruncate(self.file.fd, position)
-            os.fsync(self.file.fd)
-        return torn
+    # Appending
 
-    def _verified(self, view: memoryview, position: int, *, verify_crc: bool) -> BatchHeader:
-        header = read_header(view, position)
-        if header.base_offset != self.next_offset:
-            raise MalformedBatch(f"offset {header.base_offset} where {self.next_offset} is due")
-        if verify_crc:
-            check_crc(view, position, header)
-        elif position + header.size_bytes > len(view):
-            raise MalformedBatch("the last batch is not whole")
-        return header
+    def append(self, header: BatchHeader, buffers: Buffers) -> None:
+        """Write one batch whose header already has its final base offset. ``OSError`` with nothing written."""
+        if self.file is None:
+            raise TallystickError(f"{self.path} is closed for appends")
+        append_all(self.file.fd, buffers, end=self.size_bytes)
+        self.note(header)
 
-    def _refuse_damage(self, view: memoryview, position: int, *, may_cut: bool, reason: str) -> None:
-        place = f"{self.path}, byte {position}, offset {self.next_offset}"
-        if not may_cut:
-            raise CorruptData(f"a batch in a closed segment does not verify: {reason}", place=place)
-        later = _find_batch(view, position + 1, at_least=self.next_offset)
-        if later is not None:
-            raise CorruptData(
-                f"a batch does not verify ({reason}), yet a valid one follows at byte {later}: "
-                "this is damage, not a torn write; restore the file, or cut it here by hand to give up what follows",
-                place=place,
-            )
-
-    def sync(self) -> None:
-        """Force what is written to the disk, in the caller's thread."""
-        os.fdatasync(self.file.fd)
+    # Reading
 
     def position_of(self, offset: int) -> int:
         """Where the batch that holds ``offset`` begins, or the next one after it; the size if there is none."""
         if offset >= self.next_offset:
             return self.size_bytes
-        slot = bisect_right(self._offsets, offset) - 1
-        position = self._positions[slot] if slot >= 0 else 0
-        for header, at in self._walk(position):
+        for header, at in self._walk(self._looked_up(self.index.position_before, offset)):
             if header.last_offset >= offset:
                 return at
         return self.size_bytes
+
+    def _looked_up(self, look_up: Callable[[int], int], value: int) -> int:
+        try:
+            return look_up(value)
+        except DamagedIndex as damage:
+            logger.warning("a damaged index is rebuilt from its segment", reason=str(damage))
+            self._rebuild_rows()
+            return look_up(value)
+
+    def _rebuild_rows(self) -> None:
+        """Rows by offset and time again; those of aborted transactions were verified when they were loaded."""
+        whole, stored = self.coverage, self.index.stored
+        self.index.reset_rows()
+        self._set(Coverage(next_offset=self.base_offset, log_bytes=0))
+        for header, _, _ in verified_batches(
+            self.fd, start=0, end=whole.log_bytes, next_offset=self.base_offset, gaps=True
+        ):
+            self.note(header)
+        self._set(whole)
+        if stored is not None:
+            self.index.store(whole, closed=stored.closed, boot_id=stored.boot_id)
 
     def _walk(self, position: int) -> Iterator[tuple[BatchHeader, int]]:
         """Headers from a batch boundary on."""
         chunk, start = b"", position
         while position < self.size_bytes:
             if position + HEADER_BYTES > start + len(chunk):
-                chunk, start = os.pread(self.file.fd, _WALK_BYTES, position), position
+                chunk, start = os.pread(self.fd, _WALK_BYTES, position), position
             header = self._read_header(chunk, position - start, position)
             yield header, position
             position += header.size_bytes
@@ -160,20 +219,19 @@ class Segment:
         """Whole batches from ``position``, at least one if there is one before ``end``, and where the next begins."""
         if position >= end:
             return b"", position
-        data = os.pread(self.file.fd, min(max(max_bytes, HEADER_BYTES), end - position), position)
+        data = os.pread(self.fd, min(max(max_bytes, HEADER_BYTES), end - position), position)
         if position + len(data) >= end:
             return data, end
         cut = self._last_boundary(data, position)
         if cut == 0:
             header = self._read_header(data, 0, position)
-            data = os.pread(self.file.fd, header.size_bytes, position)
+            data = os.pread(self.fd, header.size_bytes, position)
             cut = len(data)
         return data[:cut], position + cut
 
     def _last_boundary(self, data: bytes, position: int) -> int:
         """How many of the bytes read from ``position`` are whole batches."""
-        slot = bisect_right(self._positions, position + len(data)) - 1
-        at = max(self._positions[slot] - position, 0) if slot >= 0 else 0
+        at = max(self._looked_up(self.index.boundary_before, position + len(data)) - position, 0)
         while at + HEADER_BYTES <= len(data):
             size = self._read_header(data, at, position + at).size_bytes
             if at + size > len(data):
@@ -185,30 +243,13 @@ class Segment:
         """The header of the batch that begins here; None at the end."""
         if position >= self.size_bytes:
             return None
-        return self._read_header(os.pread(self.file.fd, HEADER_BYTES, position), 0, position)
+        return self._read_header(os.pread(self.fd, HEADER_BYTES, position), 0, position)
 
     def batches_from_time(self, timestamp_ms: int) -> Iterator[tuple[BatchHeader, bytes]]:
         """Data batches whose largest timestamp is not before ``timestamp_ms``, in offset order."""
-        slot = bisect_left(self._timestamps, timestamp_ms) - 1
-        start = self._positions[slot] if slot >= 0 else 0
-        for header, position in self._walk(start):
+        for header, position in self._walk(self._looked_up(self.index.position_before_time, timestamp_ms)):
             if header.max_timestamp_ms >= timestamp_ms and not header.is_control:
-                yield header, os.pread(self.file.fd, header.size_bytes, position)
+                yield header, os.pread(self.fd, header.size_bytes, position)
 
 
-def _find_batch(view: memoryview, start: int, *, at_least: int) -> int | None:
-    """The first position from ``start`` on at which a batch of a later offset verifies by its CRC."""
-    magic_at = 16
-    data = bytes(view[start:])
-    candidate = data.find(b"\x02", magic_at)
-    while candidate != -1:
-        at = candidate - magic_at
-        try:
-            header = read_header(data, at)
-            if header.base_offset >= at_least:
-                check_crc(data, at, header)
-                return start + at
-        except MalformedBatch:
-            pass
-        candidate = data.find(b"\x02", candidate + 1)
-    return None
+__all__ = ["NO_TIMESTAMP", "Segment", "segment_path"]

@@ -261,12 +261,13 @@ def test_a_full_disk_is_an_error_to_the_client_and_nothing_is_written(node: Node
         own.partitions.create("full", partition_count=1)
         partition = own.partitions.partition("full", 0)
         assert partition is not None
-        segment = partition.log._segments[-1]
-        real = segment.file.fd
+        file = partition.log.segments[-1].file
+        assert file is not None
+        real = file.fd
         with Path("/dev/full").open("wb") as full:
-            segment.file.fd = full.fileno()
+            file.fd = full.fileno()
             (row,) = produce(own, "full", 0, 11).responses[0].partition_responses
-        segment.file.fd = real
+        file.fd = real
         assert row.error_code == ErrorCode.kafka_storage_error
         (row,) = produce(own, "full", 0, 11).responses[0].partition_responses
         assert (row.error_code, row.base_offset) == (ErrorCode.none, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.broker.fsync_policy import FsyncPolicy
-from tallystick.broker.log.durability import Durability, SyncedFile
+from tallystick.broker.log.durability import Durability, SyncedFile, SyncFailed
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_failed_sync_stops_everything(file: SyncedFile) -> None:
         os.close(file.fd)
         file.closed = True
         durability.wrote(file, 1)
-        with pytest.raises(OSError, match="Bad file descriptor"):
+        with pytest.raises(SyncFailed, match="Bad file descriptor"):
             await asyncio.wait_for(durability.run(), 10)
 
     asyncio.run(run())

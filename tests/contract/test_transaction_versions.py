@@ -250,6 +250,12 @@ def test_what_the_transaction_does_not_know_is_refused_by_the_name_that_the_vers
         assert stranger.produce(topic, version=version)[0] == "invalid_producer_id_mapping"
     for version in (4, 5):
         assert stranger.commit_offset(group, topic, 1, version=version) == "invalid_producer_id_mapping"
+    nobody = WireProducer(wire, names("nobody"))
+    nobody.take(producer.producer_id, producer.producer_epoch)
+    for version in (11, 12):
+        assert nobody.produce(topic, version=version)[0] == "invalid_producer_id_mapping"
+    for version in (3, 4, 5):
+        assert nobody.commit_offset(group, topic, 1, version=version) == "invalid_producer_id_mapping"
 
 
 def test_offsets_join_the_transaction_by_being_written(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_BATCH_BYTES: Final = 1_048_588
 MAX_UNSENT_RESPONSES: Final = 64
 """Responses of one connection that may wait for the disk before the next request of it is read."""
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024

@@ -5,6 +5,7 @@ Owns: the assembly, the order of recovery and of closing. Must not know: sockets
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ from tallystick.broker.security.listeners import plaintext_listener
 from tallystick.broker.security.security import Security, prepare
 from tallystick.broker.security.settings import SecuritySettings
 from tallystick.broker.security.store import SecurityStore
-from tallystick.broker.topics import TopicRecord, Topics
+from tallystick.broker.topic_configs import BrokerDefault
+from tallystick.broker.topic_records import TopicRecord
+from tallystick.broker.topics import Topics
 from tallystick.broker.transactions import TransactionCoordinator
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
 from tallystick.broker.transactions.settings import TransactionSettings
@@ -128,6 +131,7 @@ def open_node(
     host: str,
     port: int,
     log_settings: LogSettings = DEFAULTS,
+    topic_defaults: Mapping[str, BrokerDefault] | None = None,
     transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
     security_settings: SecuritySettings | None = None,
 ) -> tuple[Node, Recovery]:
@@ -146,6 +150,7 @@ def open_node(
             num_partitions=num_partitions,
             before_marker=journal,
             settings=log_settings,
+            topic_defaults=topic_defaults,
             boots=folder.boots,
         )
         topics.recover()

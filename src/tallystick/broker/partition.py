@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 
-from tallystick.broker.limits import MAX_BATCH_BYTES
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability
@@ -21,12 +21,15 @@ from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.producer_expiry import IdleProducers
 from tallystick.broker.producer_snapshot import ReplayedProducers
 from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
+from tallystick.broker.topic_configs import TopicConfig
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import NO_PRODUCER_ID, BatchHeader, MalformedBatch, check_crc, read_header
 from tallystick.wire.errors import ApiError, ErrorCode
 from tallystick.wire.records import decode_batch, encode_marker
 
 logger = structlog.get_logger(__name__)
+
+_DEFAULTS: Final = TopicConfig()
 
 Verify = Callable[[int, int], int]
 """Producer id and epoch to an error code: may this transactional producer write here now?"""
@@ -58,18 +61,23 @@ class Partition:
         folder: Path,
         durability: Durability,
         *,
+        config: TopicConfig = _DEFAULTS,
         settings: LogSettings = DEFAULTS,
         boots: Boots | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self.topic = topic
         self.index = index
+        self.config = config
         self.listeners: set[Callable[[], None]] = set()
         self.deleted = False
         self._producers = ProducerStates()
         self._idle = IdleProducers()
         state = ReplayedProducers(self._producers, f"{topic}-{index}")
-        self._log = PartitionLog(folder, durability, state, settings=settings, boots=boots, checkpoints=checkpoints)
+        self._settings = settings
+        self._log = PartitionLog(
+            folder, durability, state, settings=config.log_settings(settings), boots=boots, checkpoints=checkpoints
+        )
         self._log.on_visible = self._tell_listeners
         if self._log.torn is not None:
             logger.warning(
@@ -82,6 +90,11 @@ class Partition:
                 reason=self._log.torn.reason,
                 kept=self._log.torn.kept,
             )
+
+    def configure(self, config: TopicConfig) -> None:
+        """From here on these settings hold."""
+        self.config = config
+        self._log.settings = config.log_settings(self._settings)
 
     @property
     def log(self) -> PartitionLog:
@@ -101,7 +114,7 @@ class Partition:
 
     def append(self, batch: bytes, *, verify: Verify) -> Appended:
         """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused."""
-        header = _checked(batch)
+        header = _checked(batch, self.config)
         decision = self._producers.check(header)
         if isinstance(decision, Duplicate):
             return Appended(decision.original.first_offset, duplicate=True)
@@ -214,10 +227,12 @@ class Partition:
         self._tell_listeners()
 
 
-def _checked(batch: bytes) -> BatchHeader:
+def _checked(batch: bytes, config: TopicConfig) -> BatchHeader:
     """The header of a client's batch, once everything that needs no state is right about it."""
-    if len(batch) > MAX_BATCH_BYTES:
-        raise ApiError(ErrorCode.message_too_large, f"a batch of {len(batch)} bytes; {MAX_BATCH_BYTES} are allowed")
+    if len(batch) > config.max_message_bytes:
+        raise ApiError(
+            ErrorCode.message_too_large, f"a batch of {len(batch)} bytes; {config.max_message_bytes} are allowed"
+        )
     try:
         header = read_header(batch)
         check_crc(batch, 0, header)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,10 +23,21 @@ from tallystick.broker.limits import MAX_PARTITIONS_PER_TOPIC, MAX_TOPIC_NAME_LE
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability, sync_folder
-from tallystick.broker.log.journal import FileJournal
+from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.partition import Partition
 from tallystick.broker.ports import JournalRecord
+from tallystick.broker.topic_configs import (
+    DEFINITIONS,
+    BrokerDefault,
+    Effective,
+    TopicConfig,
+    check_overrides,
+    definition_of,
+    effective,
+    resolve,
+)
+from tallystick.broker.topic_records import TopicConfigured, TopicCreated, TopicDeleted, TopicGrown, TopicRecord
 from tallystick.wire.errors import ApiError, ErrorCode
 
 logger = structlog.get_logger(__name__)
@@ -34,38 +45,14 @@ logger = structlog.get_logger(__name__)
 _LEGAL_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
-class TopicCreated(JournalRecord, frozen=True, tag="topic-created"):
-    """A topic exists from here on."""
-
-    name: str
-    topic_id: uuid.UUID
-    partition_count: int
-    configs: dict[str, str]
-
-
-class TopicGrown(JournalRecord, frozen=True, tag="topic-grown"):
-    """A topic has this many partitions from here on."""
-
-    topic_id: uuid.UUID
-    partition_count: int
-
-
-class TopicDeleted(JournalRecord, frozen=True, tag="topic-deleted"):
-    """A topic is gone from here on; its id never comes back."""
-
-    topic_id: uuid.UUID
-
-
-TopicRecord = TopicCreated | TopicGrown | TopicDeleted
-
-
 @dataclass(slots=True)
 class Topic:
-    """A topic and its open partitions, by index."""
+    """A topic and its open partitions, by index. ``configs`` are its own settings, ``config`` is what holds."""
 
     name: str
     topic_id: uuid.UUID
     configs: dict[str, str]
+    config: TopicConfig
     partitions: list[Partition] = field(default_factory=list)
 
 
@@ -81,9 +68,11 @@ class Topics:
         num_partitions: int,
         before_marker: FileJournal[JournalRecord] | None = None,
         settings: LogSettings = DEFAULTS,
+        topic_defaults: Mapping[str, BrokerDefault] | None = None,
         boots: Boots | None = None,
     ) -> None:
         self.num_partitions = num_partitions
+        self.topic_defaults: Mapping[str, BrokerDefault] = _defaults_in(settings) | dict(topic_defaults or {})
         self._folder = folder
         self._journal = journal
         self._durability = durability
@@ -93,7 +82,6 @@ class Topics:
         self._checkpoints = Checkpoints()
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
-        self._recovering = False
 
     def recover(self) -> None:
         """Replay the journal, open every log, remove what deleted topics left behind."""
@@ -107,8 +95,15 @@ class Topics:
                     declared[record.topic_id] = TopicCreated(
                         made.name, made.topic_id, record.partition_count, made.configs
                     )
+                case TopicConfigured():
+                    made = declared[record.topic_id]
+                    declared[record.topic_id] = TopicCreated(
+                        made.name, made.topic_id, made.partition_count, record.configs
+                    )
                 case TopicDeleted():
                     del declared[record.topic_id]
+        if self._journal.size_bytes > COMPACT_ABOVE_BYTES:
+            self._journal.compact(declared.values())
         for record in declared.values():
             self._apply(record)
         for folder in self._folder.iterdir():
@@ -119,12 +114,17 @@ class Topics:
     def _apply(self, record: TopicRecord) -> Topic:
         match record:
             case TopicCreated():
-                topic = Topic(record.name, record.topic_id, record.configs)
+                config = resolve(record.configs, self.topic_defaults)
+                topic = Topic(record.name, record.topic_id, record.configs, config)
                 self._by_name[topic.name] = self._by_id[topic.topic_id] = topic
                 self._open_partitions(topic, record.partition_count)
             case TopicGrown():
                 topic = self._by_id[record.topic_id]
                 self._open_partitions(topic, record.partition_count)
+            case TopicConfigured():
+                topic = self._by_id[record.topic_id]
+                topic.configs = record.configs
+                self._configure_partitions(topic)
             case TopicDeleted():
                 topic = self._by_id.pop(record.topic_id)
                 del self._by_name[topic.name]
@@ -137,7 +137,18 @@ class Topics:
         parent = self._folder / topic.topic_id.hex
         for index in range(len(topic.partitions), count):
             folder = parent / str(index)
-            topic.partitions.append(Partition(topic.name, index, folder, self._durability, settings=self._settings))
+            topic.partitions.append(
+                Partition(
+                    topic.name,
+                    index,
+                    folder,
+                    self._durability,
+                    config=topic.config,
+                    settings=self._settings,
+                    boots=self._boots,
+                    checkpoints=self._checkpoints,
+                )
+            )
             if self._durability.syncs:
                 sync_folder(folder)
         if self._durability.syncs:
@@ -153,6 +164,11 @@ class Topics:
         for topic in self._by_name.values():
             for partition in topic.partitions:
                 partition.checkpoint()
+
+    def _configure_partitions(self, topic: Topic) -> None:
+        topic.config = resolve(topic.configs, self.topic_defaults)
+        for partition in topic.partitions:
+            partition.configure(topic.config)
 
     # Asking
 
@@ -178,14 +194,24 @@ class Topics:
         found = self._by_name.get(topic)
         return found.topic_id if found else None
 
+    def effective_configs(self, configs: Mapping[str, str]) -> dict[str, Effective]:
+        """Every configuration of a topic that has these settings of its own, with its source."""
+        return effective(configs, self.topic_defaults)
+
     # Changing
 
-    def create(self, name: str, *, partition_count: int | None = None, configs: dict[str, str] | None = None) -> Topic:
-        """Make a topic. ``ApiError`` if the name is taken or illegal, or the count out of bounds."""
+    def create(
+        self, name: str, *, partition_count: int | None = None, configs: Mapping[str, str | None] | None = None
+    ) -> Topic:
+        """Make a topic. ``ApiError`` if the name is taken or illegal, the count out of bounds, or a setting wrong."""
         count = self.check_creation(name, partition_count)
-        record = TopicCreated(name, uuid.uuid4(), count, configs or {})
+        record = TopicCreated(name, uuid.uuid4(), count, self.check_configs(configs or {}))
         self._append(record)
         return self._apply(record)
+
+    def check_configs(self, configs: Mapping[str, str | None]) -> dict[str, str]:
+        """The settings in their normal form; ``ApiError`` INVALID_CONFIG if a topic could not have them."""
+        return check_overrides(configs, self.topic_defaults)
 
     def check_creation(self, name: str, partition_count: int | None) -> int:
         """The number of partitions that a topic of this name would get; ``ApiError`` if it cannot be made."""
@@ -217,6 +243,33 @@ class Topics:
                 ErrorCode.invalid_partitions, f"topic {name!r} has {len(topic.partitions)} partitions, not fewer"
             )
         return topic
+
+    def configure(self, name: str, changes: Mapping[str, str | None], *, validate_only: bool = False) -> Topic:
+        """Change settings of a topic; None takes one back to the broker's default.
+
+        ``ApiError`` INVALID_CONFIG if one is unknown (the nearest known name is told) or its value wrong; nothing is
+        changed then, nor under ``validate_only``.
+        """
+        topic = self._by_name.get(name)
+        if topic is None:
+            raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no topic {name!r}")
+        for change in changes:
+            definition_of(change)
+        kept = {key: value for key, value in (topic.configs | dict(changes)).items() if value is not None}
+        # A setting that an older or newer version left in the journal is no reason to refuse another one's change.
+        known = {key: value for key, value in kept.items() if key in DEFINITIONS}
+        configs = {key: value for key, value in kept.items() if key not in DEFINITIONS} | self.check_configs(known)
+        if not validate_only and configs != topic.configs:
+            record = TopicConfigured(topic.topic_id, configs)
+            self._append(record)
+            self._apply(record)
+        return topic
+
+    def set_defaults(self, topic_defaults: Mapping[str, BrokerDefault]) -> None:
+        """Change what holds for topics that say nothing themselves. The caller keeps it over a restart."""
+        self.topic_defaults = _defaults_in(self._settings) | dict(topic_defaults)
+        for topic in self._by_name.values():
+            self._configure_partitions(topic)
 
     def delete(self, topic: Topic) -> None:
         """Delete a topic with its data."""
@@ -264,3 +317,12 @@ class Topics:
             for partition in topic.partitions:
                 partition.close(deleted=False)
         self._journal.close()
+
+
+def _defaults_in(settings: LogSettings) -> dict[str, BrokerDefault]:
+    """What the log's settings say for topics, where it is not Kafka's default anyway."""
+    given = {
+        "segment.bytes": (settings.log_segment_bytes, DEFAULTS.log_segment_bytes),
+        "index.interval.bytes": (settings.log_index_interval_bytes, DEFAULTS.log_index_interval_bytes),
+    }
+    return {name: BrokerDefault(str(value)) for name, (value, usual) in given.items() if value != usual}

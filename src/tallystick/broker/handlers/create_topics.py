@@ -1,4 +1,4 @@
-"""CreateTopics (19). A setting that this broker would not honour is refused, never stored and ignored."""
+"""CreateTopics (19)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.topic_configs import EFFECTIVE, check_config
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
 
 _DEFAULT = -1
-_SOURCE_DEFAULT_CONFIG = 5
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -38,9 +36,9 @@ def _named_once(names: list[str], name: str) -> None:
 
 def _created(build: Any, context: RequestContext, topic: Any, *, validate_only: bool) -> Any:
     count = _partition_count(context, topic)
-    configs = {config.name: check_config(config.name, config.value) for config in topic.configs}
     topics = context.node.partitions
     count = topics.check_creation(topic.name, count)
+    configs = topics.check_configs({config.name: config.value for config in topic.configs})
     made = None if validate_only else topics.create(topic.name, partition_count=count, configs=configs)
     return build.CreatableTopicResult(
         name=topic.name,
@@ -51,9 +49,9 @@ def _created(build: Any, context: RequestContext, topic: Any, *, validate_only: 
         replication_factor=1,
         configs=tuple(
             build.CreatableTopicConfigs(
-                name=name, value=value, read_only=True, config_source=_SOURCE_DEFAULT_CONFIG, is_sensitive=False
+                name=name, value=holds.value, read_only=False, config_source=int(holds.source), is_sensitive=False
             )
-            for name, value in EFFECTIVE.items()
+            for name, holds in topics.effective_configs(configs).items()
         ),
     )
 

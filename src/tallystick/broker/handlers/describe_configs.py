@@ -1,19 +1,15 @@
-"""DescribeConfigs (32): the settings that hold, of topics and of the broker. None can be changed."""
+"""DescribeConfigs (32): the settings that hold, of topics and of the broker."""
 
 from __future__ import annotations
 
 import enum
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.topic_configs import EFFECTIVE
+from tallystick.broker.topic_configs import DEFINITIONS, ConfigSource, ConfigType, Effective
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
-
-_SOURCE_STATIC_BROKER_CONFIG: Final = 4
-_SOURCE_DEFAULT_CONFIG: Final = 5
-_TYPE_STRING: Final = 2
 
 
 class Resource(enum.IntEnum):
@@ -40,8 +36,8 @@ async def handle(context: RequestContext, request: Any) -> Any:
                 resource_type=resource.resource_type,
                 resource_name=resource.resource_name,
                 configs=tuple(
-                    _row(build, name, value, of_topic=resource.resource_type == Resource.TOPIC)
-                    for name, value in values.items()
+                    _row(build, name, holds, of_topic=resource.resource_type == Resource.TOPIC)
+                    for name, holds in values.items()
                     if wanted is None or name in wanted
                 ),
             )
@@ -49,36 +45,39 @@ async def handle(context: RequestContext, request: Any) -> Any:
     return build.DescribeConfigsResponse(throttle_time=timedelta(0), results=tuple(results))
 
 
-def _values(context: RequestContext, resource: Any) -> dict[str, str]:
+def _values(context: RequestContext, resource: Any) -> dict[str, Effective]:
     node = context.node
     match resource.resource_type:
         case Resource.TOPIC:
-            if node.partitions.by_name(resource.resource_name) is None:
+            topic = node.partitions.by_name(resource.resource_name)
+            if topic is None:
                 raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no topic {resource.resource_name!r}")
-            return EFFECTIVE
+            return node.partitions.effective_configs(topic.configs)
         case Resource.BROKER:
             if resource.resource_name not in ("", str(node.node_id)):
                 raise ApiError(ErrorCode.invalid_request, f"there is no broker {resource.resource_name!r}")
-            return {
+            values = {
                 "node.id": str(node.node_id),
                 "num.partitions": str(node.partitions.num_partitions),
                 "auto.create.topics.enable": "true",
                 "default.replication.factor": "1",
                 "transaction.state.log.min.isr": "1",
             }
+            return {name: Effective(value, ConfigSource.STATIC_BROKER_CONFIG) for name, value in values.items()}
     raise ApiError(ErrorCode.invalid_request, f"resource type {resource.resource_type} has no settings here")
 
 
-def _row(build: Any, name: str, value: str, *, of_topic: bool) -> Any:
+def _row(build: Any, name: str, holds: Effective, *, of_topic: bool) -> Any:
+    definition = DEFINITIONS[name] if of_topic else None
     return build.DescribeConfigsResourceResult(
         name=name,
-        value=value,
-        read_only=True,
-        config_source=_SOURCE_DEFAULT_CONFIG if of_topic else _SOURCE_STATIC_BROKER_CONFIG,
+        value=holds.value,
+        read_only=not of_topic,
+        config_source=int(holds.source),
         is_sensitive=False,
         synonyms=(),
-        config_type=_TYPE_STRING,
-        documentation=None,
+        config_type=int(definition.type if definition else ConfigType.STRING),
+        documentation=definition.documentation if definition else None,
     )
 
 

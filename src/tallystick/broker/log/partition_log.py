@@ -64,7 +64,7 @@ class PartitionLog:
         self.unsaved_bytes = 0
         self._durability = durability
         self._state = state
-        self._settings = settings
+        self.settings = settings
         self._boots = boots or Boots.same()
         self._checkpoints = checkpoints or Checkpoints()
         self._read_ends: dict[int, tuple[Segment, int]] = {}
@@ -135,7 +135,7 @@ class PartitionLog:
         """Write one verified batch at the end and return its header as it stands there. ``OSError``: disk full."""
         self._durability.will_write(header.size_bytes)
         active = self._segments[-1]
-        if active.size_bytes > 0 and active.size_bytes + header.size_bytes > self._settings.log_segment_bytes:
+        if active.size_bytes > 0 and active.size_bytes + header.size_bytes > self.settings.log_segment_bytes:
             self.roll()
             active = self._segments[-1]
         final = header._replace(base_offset=active.next_offset, partition_leader_epoch=LEADER_EPOCH)
@@ -172,7 +172,7 @@ class PartitionLog:
         self._durability.sync_later(closed.path, partial(closed.index.mark_durable, closed.coverage))
 
     def _open(self, base_offset: int) -> None:
-        segment = Segment(segment_path(self.folder, base_offset), base_offset, self._settings)
+        segment = Segment(segment_path(self.folder, base_offset), base_offset, self.settings)
         segment.open_for_appends(self._on_synced)
         self._segments.append(segment)
         if self._durability.syncs:

@@ -12,8 +12,10 @@ import socket
 import struct
 import subprocess
 import uuid
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 from tallystick.errors import ConfigurationError
@@ -26,6 +28,7 @@ VERSION: Final = "4.3.1"
 _HOST: Final = "127.0.0.1"
 _START_TIMEOUT_S: Final = 90.0
 _START_ATTEMPTS: Final = 3
+_NO_MORE: Final[Mapping[str, str]] = MappingProxyType({})
 _JVM: Final = (
     "-Xmx512m",
     "-XX:+UseSerialGC",
@@ -70,17 +73,29 @@ class ApacheKafka(ManagedServer):
     """A context manager around one Apache Kafka process with one broker.
 
     ``data`` None means a temporary folder that ``stop`` removes; ``cache`` is where the jars are kept;
-    ``num_partitions`` is what auto-created topics get. ``bootstrap`` is valid from ``start`` on and stays the same
-    over ``restart``. Raises ``ServerFailed`` with the last log lines if it does not start.
+    ``num_partitions`` is what auto-created topics get. ``listeners`` are further ones, each a name with its security
+    protocol, and ``settings`` further lines of ``server.properties``. ``bootstrap`` is valid from ``start`` on and
+    stays the same over ``restart``. Raises ``ServerFailed`` with the last log lines if it does not start.
     """
 
     _name = "Apache Kafka"
     _temporary_prefix = "tallystick-kafka-"
 
-    def __init__(self, cache: Path | None = None, data: Path | None = None, *, num_partitions: int = 4) -> None:
+    def __init__(
+        self,
+        cache: Path | None = None,
+        data: Path | None = None,
+        *,
+        num_partitions: int = 4,
+        listeners: Mapping[str, str] = _NO_MORE,
+        settings: Mapping[str, str] = _NO_MORE,
+    ) -> None:
         super().__init__(data)
         self._cache = cache
         self._num_partitions = num_partitions
+        self._more_listeners = listeners
+        self._more_settings = settings
+        self._ports: dict[str, int] = {}
 
     @property
     def bootstrap(self) -> str:
@@ -88,6 +103,10 @@ class ApacheKafka(ManagedServer):
         if not self._port:
             raise self._not_started()
         return f"{_HOST}:{self._port}"
+
+    def bootstrap_of(self, listener: str) -> str:
+        """``host:port`` of one of the further listeners."""
+        return f"{_HOST}:{self._ports[listener]}"
 
     def start(self) -> Self:
         """Format the storage if it is new, start, and wait until the broker answers requests."""
@@ -123,15 +142,19 @@ class ApacheKafka(ManagedServer):
 
     def _write_settings(self, folder: Path) -> None:
         self._port, controller = free_port(), free_port()
+        self._ports = {name: free_port() for name in self._more_listeners}
+        opened = [f"{name}://{_HOST}:{port}" for name, port in {"PLAINTEXT": self._port, **self._ports}.items()]
+        protocols = {"CONTROLLER": "PLAINTEXT", "PLAINTEXT": "PLAINTEXT", **self._more_listeners}
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
             # KIP-853: a formatted --standalone storage finds its quorum by bootstrap servers, not by static voters.
             "controller.quorum.bootstrap.servers": f"{_HOST}:{controller}",
-            "listeners": f"PLAINTEXT://{_HOST}:{self._port},CONTROLLER://{_HOST}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{_HOST}:{self._port}",
+            "listeners": ",".join([*opened, f"CONTROLLER://{_HOST}:{controller}"]),
+            "advertised.listeners": ",".join(opened),
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
             "log.dirs": str(folder / "data"),
             "num.partitions": str(self._num_partitions),
             "offsets.topic.replication.factor": "1",
@@ -147,6 +170,7 @@ class ApacheKafka(ManagedServer):
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "log.cleaner.dedupe.buffer.size": "8388608",  # 128 MiB by default
+            **self._more_settings,
         }
         lines = "".join(f"{name}={value}\n" for name, value in settings.items())
         (folder / "server.properties").write_text(lines, encoding="utf-8")

@@ -167,6 +167,18 @@ class Rows:
             visit.change_request(**{self.source: tuple(kept)})
 
 
+@dataclass(frozen=True, slots=True)
+class UnlessOnCluster:
+    """The check does not matter to who may do this to the cluster."""
+
+    operation: Operation
+    check: Check
+
+    def __call__(self, visit: Visit) -> None:
+        if not visit.may(self.operation, ResourceType.CLUSTER, CLUSTER_NAME):
+            self.check(visit)
+
+
 def field_name(attribute: str) -> Name:
     """The value of a field; an empty or absent one is nothing to check."""
     return lambda _, row: getattr(row, attribute, None)
@@ -189,6 +201,12 @@ def topic_name(visit: Visit, row: Any) -> str | None:
     return None if found is None else found.name
 
 
+def existing_topic(visit: Visit, row: Any) -> str | None:
+    """The topic of a row, if there is one: to who may know, the handler tells that there is none."""
+    name = topic_name(visit, row)
+    return name if name is not None and visit.context.node.partitions.by_name(name) is not None else None
+
+
 def cluster(*operations: Operation) -> Whole:
     """The request needs one of these on the cluster."""
     return Whole(operations, ResourceType.CLUSTER, lambda _, __: CLUSTER_NAME, ErrorCode.cluster_authorization_failed)
@@ -209,9 +227,9 @@ def transactional_id(operation: Operation, attribute: str = "transactional_id") 
     )
 
 
-def topics(operation: Operation, *, source: str = "topics", into: str = "topics") -> Rows:
+def topics(operation: Operation, *, source: str = "topics", into: str = "topics", name: Name = topic_name) -> Rows:
     """Each row needs this on its topic."""
-    return Rows(source, into, operation, ResourceType.TOPIC, topic_name, ErrorCode.topic_authorization_failed)
+    return Rows(source, into, operation, ResourceType.TOPIC, name, ErrorCode.topic_authorization_failed)
 
 
 def groups(operation: Operation, *, source: str, into: str, name: Name = itself) -> Rows:

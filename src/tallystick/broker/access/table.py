@@ -16,7 +16,9 @@ from tallystick.broker.access.coordinators import found_coordinators
 from tallystick.broker.access.guard import (
     Access,
     Rows,
+    UnlessOnCluster,
     cluster,
+    existing_topic,
     group,
     groups,
     guarded,
@@ -52,15 +54,18 @@ ACCESS: Final[dict[str, Access]] = {
     "create_acls": Access((cluster(Operation.ALTER),)),
     "create_delegation_token": OPEN,
     "create_partitions": Access((topics(Operation.ALTER, into="results"),)),
-    "create_topics": Access((of_topics.created_topics,), (of_topics.created_topics_configs,)),
+    "create_topics": Access(
+        (UnlessOnCluster(Operation.CREATE, topics(Operation.CREATE)),), (of_topics.created_topics_configs,)
+    ),
     "delete_acls": Access((cluster(Operation.ALTER),)),
     "delete_groups": Access((groups(Operation.DELETE, source="groups_names", into="results"),)),
     "delete_records": Access((topics(Operation.DELETE),)),
     "delete_topics": Access(
         (
             topics(Operation.DESCRIBE, into="responses"),
-            topics(Operation.DELETE, into="responses"),
-            topics(Operation.DELETE, source="topic_names", into="responses"),
+            topics(Operation.DESCRIBE, source="topic_names", into="responses"),
+            topics(Operation.DELETE, into="responses", name=existing_topic),
+            topics(Operation.DELETE, source="topic_names", into="responses", name=existing_topic),
         )
     ),
     "describe_acls": Access((cluster(Operation.DESCRIBE),)),
@@ -107,7 +112,7 @@ ACCESS: Final[dict[str, Access]] = {
     "offset_commit": Access((group(Operation.READ), topics(Operation.READ))),
     "offset_delete": Access((group(Operation.DELETE), topics(Operation.READ))),
     "offset_fetch": Access((of_groups.fetched_groups,), (of_groups.fetched_offsets,)),
-    "offset_for_leader_epoch": Access((topics(Operation.DESCRIBE),)),
+    "offset_for_leader_epoch": Access((UnlessOnCluster(Operation.CLUSTER_ACTION, topics(Operation.DESCRIBE)),)),
     "produce": Access(
         (transactional_id(Operation.WRITE), topics(Operation.WRITE, source="topic_data", into="responses"))
     ),

@@ -74,12 +74,6 @@ def told_topic_partitions(visit: Visit) -> None:
         visit.change_response(topics=tuple(row for row in visit.response.topics if _may_describe(visit, row)))
 
 
-def created_topics(visit: Visit) -> None:
-    """CreateTopics: CREATE on the cluster, or on each topic."""
-    if not visit.may(Operation.CREATE, ResourceType.CLUSTER, CLUSTER_NAME):
-        topics(Operation.CREATE)(visit)
-
-
 def created_topics_configs(visit: Visit) -> None:
     """CreateTopics: the settings of a new topic are told to who may DESCRIBE_CONFIGS of it."""
     if visit.context.api_version >= _FIRST_CREATE_TOPICS_WITH_CONFIGS:

@@ -258,6 +258,22 @@ def test_what_the_transaction_does_not_know_is_refused_by_the_name_that_the_vers
         assert nobody.commit_offset(group, topic, 1, version=version) == "invalid_producer_id_mapping"
 
 
+@VERSIONS
+def test_an_empty_transactional_id_is_an_invalid_request(
+    wire: WireClient, topic: str, names: Names, versions: dict[str, int]
+) -> None:
+    group = names("g")
+    find_coordinator(wire, group, key_type=0)
+    producer = WireProducer(wire, "", dict(versions))
+    assert producer.init() == "invalid_request"
+    producer.take(1, 0)
+    assert producer.end(commit=True) == "invalid_request"
+    assert producer.add_partitions(topic, 0) == ["invalid_request"]
+    assert producer.add_offsets(group) == "invalid_request"
+    assert producer.commit_offset(group, topic, 1) == "invalid_request"
+    assert producer.produce(topic)[0] == "invalid_request"
+
+
 def test_offsets_join_the_transaction_by_being_written(
     kafka: Cluster, wire: WireClient, topic: str, names: Names, producer: WireProducer
 ) -> None:

@@ -30,6 +30,7 @@ from tallystick.broker.transactions.records import (
 )
 from tallystick.broker.transactions.requests import Then, check_owner
 from tallystick.broker.transactions.settings import DEFAULTS, TransactionSettings
+from tallystick.broker.transactions.verification import verify
 from tallystick.clock import Clock
 from tallystick.errors import IllegalTransition
 from tallystick.wire.errors import ErrorCode
@@ -182,17 +183,22 @@ class TransactionCoordinator:
         """A producer id for the one that may be exhausted now; ``OSError`` if none can be reserved."""
         return self._producer_ids.peek() if state is not None and state.is_exhausted else NO_PRODUCER_ID
 
-    # --- verification: version 1 asks before it writes ----------------------------------------------------------------
+    # --- may it write? ------------------------------------------------------------------------------------------------
 
     def verify_partition(
         self, transactional_id: str, producer_id: int, producer_epoch: int, topic: str, partition: int
     ) -> ErrorCode:
         """``none`` if the open transaction of this producer has the partition; TRANSACTION_ABORTABLE if it lacks it."""
-        return self._verify(transactional_id, producer_id, producer_epoch, (topic, partition), None)
+        if not transactional_id:
+            return ErrorCode.invalid_request
+        state = self._states.get(transactional_id)
+        return verify(state, producer_id, producer_epoch, partition=(topic, partition))
 
     def verify_group(self, transactional_id: str, producer_id: int, producer_epoch: int, group_id: str) -> ErrorCode:
         """The same for a group's offsets."""
-        return self._verify(transactional_id, producer_id, producer_epoch, None, group_id)
+        if not transactional_id:
+            return ErrorCode.invalid_request
+        return verify(self._states.get(transactional_id), producer_id, producer_epoch, group_id=group_id)
 
     def admit_offsets(
         self,
@@ -215,26 +221,6 @@ class TransactionCoordinator:
             return ErrorCode.producer_fenced
         return error
 
-    def _verify(
-        self,
-        transactional_id: str,
-        producer_id: int,
-        producer_epoch: int,
-        partition: tuple[str, int] | None,
-        group_id: str | None,
-    ) -> ErrorCode:
-        state = self._states.get(transactional_id)
-        if state is None:
-            return ErrorCode.invalid_producer_id_mapping
-        error = check_owner(state, producer_id, producer_epoch)
-        if error is not ErrorCode.none:
-            return error
-        if state.status in OPEN and state.status is not TransactionStatus.ONGOING:
-            return ErrorCode.concurrent_transactions
-        if state.status is TransactionStatus.ONGOING and (partition in state.partitions or group_id in state.groups):
-            return ErrorCode.none
-        return ErrorCode.transaction_abortable
-
     def transactions(self) -> tuple[TransactionState, ...]:
         """Every known transactional id, in no order."""
         return tuple(self._states.values())
@@ -250,6 +236,8 @@ class TransactionCoordinator:
         request: requests.AddToTransaction | requests.Commit | requests.Abort,
         connection_id: int | None,
     ) -> ErrorCode:
+        if not transactional_id:
+            return ErrorCode.invalid_request
         state = self._states.get(transactional_id)
         if (
             state is not None

@@ -26,6 +26,7 @@ from tallystick.broker.limits import (
     AUTHENTICATION_TIMEOUT_S,
     CLOSE_TIMEOUT_S,
     LARGE_REQUEST_BYTES,
+    MAX_PRODUCE_ROWS,
     MAX_REQUEST_BYTES,
     MIN_BYTES_PER_S,
     OBJECTS_PER_BYTE,
@@ -50,6 +51,7 @@ from tallystick.wire.frames import (
     read_request_header,
     write_response,
 )
+from tallystick.wire.produce_rows import check_rows
 from tallystick.wire.refusals import refusal
 
 logger = structlog.get_logger(__name__)
@@ -88,6 +90,7 @@ class Connection:
         self._premises = premises
         self._node = premises.node
         self._apis = premises.apis
+        self._produce = premises.apis.get(produce.API.key)
         self._interceptor = premises.interceptor
         self._listener = listener
         self._id = connection_id
@@ -282,6 +285,8 @@ class Connection:
             authentication=authentication,
             advertised=self._advertised,
         )
+        if len(frame) > LARGE_REQUEST_BYTES and api is self._produce:
+            check_rows(frame, header, at_most=MAX_PRODUCE_ROWS)
         request = read_request(frame, header)
         if self._interceptor is None:
             response = await api.handle(context, request)

@@ -42,6 +42,11 @@ class Client:
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
 
+    def stop_reading(self) -> None:
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+
     async def close(self) -> None:
         self._writer.close()
 

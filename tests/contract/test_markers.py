@@ -79,7 +79,10 @@ def test_a_partition_tells_of_its_producers(
     assert state_of(wire, topic) == (0, 1, -1, 0)
     assert producer.end(commit=True) == "none"
     await_markers(kafka, topic)
-    assert state_of(wire, topic) == (1, -1, 0, -1)
+    epoch, last_sequence, coordinator_epoch, open_from = state_of(wire, topic)
+    assert (epoch, last_sequence, open_from) == (1, -1, -1)
+    # Apache Kafka counts the starts of its coordinator there; other tests may have restarted this cluster.
+    assert coordinator_epoch >= 0
 
 
 def test_an_unknown_partition_has_no_producers_and_takes_no_marker(

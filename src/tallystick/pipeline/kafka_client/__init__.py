@@ -1,0 +1,31 @@
+"""librdkafka behind typed values: the only package of the pipeline that imports ``confluent_kafka``.
+
+Owns: ``GroupConsumer``, ``Producer`` and ``Cluster``, and the translation of each failure into one of the error
+classes. Must not know: the cycle, user code, policies.
+
+Thread rule: a producer is used by one thread only, and so is a consumer. librdkafka's own threads do the network; its
+call-backs run inside ``poll`` and ``consume`` of the thread that calls them, so nothing here needs a lock. A
+``Cluster`` may be shared.
+"""
+
+from __future__ import annotations
+
+from tallystick.pipeline.kafka_client.cluster import Cluster
+from tallystick.pipeline.kafka_client.consumer import GroupConsumer, RebalanceListener
+from tallystick.pipeline.kafka_client.failures import OutputRefused, failure_of, translate
+from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
+from tallystick.pipeline.kafka_client.partitions import Partition
+from tallystick.pipeline.kafka_client.producer import Producer
+
+__all__ = [
+    "Cluster",
+    "GroupConsumer",
+    "GroupMetadata",
+    "Membership",
+    "OutputRefused",
+    "Partition",
+    "Producer",
+    "RebalanceListener",
+    "failure_of",
+    "translate",
+]

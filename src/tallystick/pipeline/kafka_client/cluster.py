@@ -1,0 +1,104 @@
+"""Questions to the cluster that belong to no group member and no transaction.
+
+Owns: ``Cluster``. Must not know: the cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import confluent_kafka
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tallystick.errors import RetriableError
+from tallystick.pipeline.error_classes import Operation
+from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, failure_of, translate
+from tallystick.pipeline.kafka_client.logs import client_logger
+from tallystick.pipeline.kafka_client.partitions import Partition, stored
+from tallystick.pipeline.starts import StoredOffset, TopicFacts
+
+_TOPIC_ALREADY_EXISTS: Final = 36
+
+
+class Cluster:
+    """Questions to the cluster that belong to no group and no transaction. May be shared by threads.
+
+    Each question is asked by a client of its own: they are rare, and an admin client that lived through a restart of
+    its broker answers nothing but time-outs at times (librdkafka 2.16).
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """``settings``: ``bootstrap.servers`` and what security needs."""
+        self._settings: dict[str, Any] = {**settings, "error_cb": lambda _error: None}
+
+    def cluster_id(self) -> str:
+        admin = self._admin()
+        return str(_answer(admin.describe_cluster(request_timeout=REQUEST_TIMEOUT_S), "cluster").cluster_id)
+
+    def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
+        """Id and partition count of each topic that exists."""
+        admin = self._admin()
+        wanted = confluent_kafka.TopicCollection(list(names))
+        found = {}
+        for name, future in admin.describe_topics(wanted, request_timeout=REQUEST_TIMEOUT_S).items():
+            try:
+                described = future.result()
+            except KafkaException as error:
+                if failure_of(error.args[0]).name == "UNKNOWN_TOPIC_OR_PART":
+                    continue
+                raise translate(error, Operation.LOOK_UP, name) from error
+            found[name] = TopicFacts(str(described.topic_id), len(described.partitions))
+        return found
+
+    def topics_when_present(self, names: Iterable[str]) -> dict[str, TopicFacts]:
+        """As ``topics``; ``RetriableError`` while one of them is not known everywhere yet."""
+        wanted = set(names)
+        found = self.topics(wanted)
+        if wanted - found.keys():
+            raise RetriableError(f"topics {sorted(wanted - found.keys())} are not there yet")
+        return found
+
+    def create_topics(self, topics: Mapping[str, int | None]) -> None:
+        """Create the topics, with the broker's default number of partitions for None; existing ones are left."""
+        if not topics:
+            return
+        admin = self._admin()
+        wanted = [NewTopic(name, num_partitions=count or -1, replication_factor=-1) for name, count in topics.items()]
+        for name, future in admin.create_topics(wanted, request_timeout=REQUEST_TIMEOUT_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != _TOPIC_ALREADY_EXISTS:
+                    raise translate(error, Operation.LOOK_UP, name) from error
+
+    def group_offsets(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
+        """Committed offsets as they are, without waiting for transactions that hold newer ones back."""
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        if not asked:
+            return {}
+        admin = self._admin()
+        request = [ConsumerGroupTopicPartitions(group, asked)]
+        futures = admin.list_consumer_group_offsets(request, request_timeout=REQUEST_TIMEOUT_S)
+        answered = _answer(futures[group], group).topic_partitions
+        return {(one.topic, one.partition): stored(one) for one in answered if one.error is None}
+
+    def instance_holders(self, group: str) -> dict[str, str]:
+        """Static members of a group: ``group.instance.id`` to member id."""
+        admin = self._admin()
+        future = admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
+        members = _answer(future, group).members
+        return {one.group_instance_id: one.member_id for one in members if one.group_instance_id}
+
+    def _admin(self) -> AdminClient:
+        """A client; the caller holds it until the answer is there."""
+        return AdminClient(self._settings, logger=client_logger("admin", lambda _facility, _text: None))
+
+
+def _answer(future: Any, subject: str) -> Any:
+    try:
+        return future.result()
+    except KafkaException as error:
+        raise translate(error, Operation.LOOK_UP, subject) from error

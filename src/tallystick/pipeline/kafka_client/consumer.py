@@ -1,0 +1,193 @@
+"""A member of a consumer group over librdkafka.
+
+Owns: ``GroupConsumer`` and the port it tells rebalances through. Must not know: the cycle, user code, policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import confluent_kafka
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from tallystick.errors import ConfigurationError, FencedError, RetriableError
+from tallystick.pipeline.batch import Message
+from tallystick.pipeline.error_classes import (
+    ALL_BROKERS_DOWN,
+    AUTO_OFFSET_RESET,
+    MAX_POLL_EXCEEDED,
+    PARTITION_EOF,
+    Operation,
+    classify,
+)
+from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, failure_of, translate
+from tallystick.pipeline.kafka_client.logs import client_logger
+from tallystick.pipeline.kafka_client.membership import Membership
+from tallystick.pipeline.kafka_client.partitions import Partition, positions, stored
+from tallystick.pipeline.starts import StoredOffset
+
+log = structlog.get_logger(__name__)
+
+
+class RebalanceListener(Protocol):
+    """Told about the assignment, inside ``poll``, in the polling thread."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """The offset to start each partition at."""
+        ...
+
+    def revoked(self, partitions: Sequence[Partition]) -> None: ...
+
+    def lost(self, partitions: Sequence[Partition]) -> None: ...
+
+
+class GroupConsumer:
+    """A member of a consumer group, with explicit positions only."""
+
+    def __init__(self, settings: Mapping[str, Any], listener: RebalanceListener) -> None:
+        self._listener = listener
+        self._group = str(settings["group.id"])
+        self._raised: BaseException | None = None
+        self._consumer = confluent_kafka.Consumer(
+            {**settings, "error_cb": self._on_error}, logger=client_logger(self._group, lambda _facility, _text: None)
+        )
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, max_records: int, timeout_ms: int) -> list[Message]:
+        """Up to ``max_records`` messages; serves rebalances, and raises what their listener or the group raised."""
+        try:
+            messages: list[Any] = self._consumer.consume(max_records, timeout_ms / 1000)
+        except KafkaException as error:
+            raise translate(error, Operation.CONSUME, self._group) from error
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        if any(message.error() is not None for message in messages):
+            return self._without_errors(messages)
+        return messages
+
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
+        """Committed offsets, stable ones only; waits while a transaction holds one back (rule 3)."""
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        if not asked:
+            return {}
+        try:
+            answered = self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise translate(error, Operation.COMMITTED, self._group) from error
+        self._raise_first_error(answered, Operation.COMMITTED)
+        return {(one.topic, one.partition): stored(one) for one in answered}
+
+    def earliest(self, partition: Partition) -> int:
+        """The log start offset of a partition."""
+        try:
+            watermarks = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise translate(error, Operation.LOOK_UP, f"{partition[0]}-{partition[1]}") from error
+        if watermarks is None:
+            raise RetriableError(f"no answer about the start of {partition[0]}-{partition[1]}")
+        return int(watermarks[0])
+
+    def commit(self, offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> None:
+        """Commit outside a transaction, as a member of the group; waits for the answer."""
+        try:
+            answered = self._consumer.commit(offsets=positions(offsets, notes), asynchronous=False)
+        except KafkaException as error:
+            raise translate(error, Operation.COMMIT_OFFSETS, self._group) from error
+        self._raise_first_error(answered or [], Operation.COMMIT_OFFSETS)
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Go to these offsets; what was fetched before is dropped."""
+        for (topic, partition), offset in offsets.items():
+            try:
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+            except KafkaException as error:
+                # _STATE: the partition is assigned and its fetcher has not started yet. It starts in a moment.
+                if failure_of(error.args[0]).name == "_STATE":
+                    raise RetriableError(f"seek of {topic}-{partition}: not fetching yet") from error
+                raise translate(error, Operation.SEEK, f"{topic}-{partition}") from error
+
+    def membership(self) -> Membership:
+        """The group metadata as of now."""
+        return Membership.parse(self._consumer.consumer_group_metadata())
+
+    def close(self) -> None:
+        """Leave; a static member keeps its place in the group until its session expires."""
+        self._consumer.close()
+        self._raise_pending()
+
+    def _raise_pending(self) -> None:
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+
+    def _raise_first_error(self, answered: Iterable[Any], operation: Operation) -> None:
+        for one in answered:
+            if one.error is not None:
+                subject = f"{self._group}, {one.topic}-{one.partition}"
+                raise translate(KafkaException(one.error), operation, subject)
+
+    def _without_errors(self, messages: list[Any]) -> list[Message]:
+        good: list[Message] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                good.append(message)
+                continue
+            failure = failure_of(error)
+            place = f"{message.topic()}-{message.partition()}"
+            if failure.code == AUTO_OFFSET_RESET:
+                raise ConfigurationError(
+                    f"the offset of group {self._group!r} in {place} is out of range: {failure.text}",
+                    rule=10,
+                    remedy="Records were deleted before they were read: decide what to skip, set the offset by hand "
+                    "(kafka-consumer-groups --reset-offsets), start again",
+                )
+            if failure.code in {PARTITION_EOF, MAX_POLL_EXCEEDED}:
+                continue
+            kind = classify(failure, Operation.CONSUME)
+            if failure.fatal or kind in {FencedError, ConfigurationError}:
+                raise kind(f"consume of {place}: {failure.name}: {failure.text}")
+            log.warning("consume", place=place, error=failure.name, text=failure.text)
+        return good
+
+    def _on_error(self, error: KafkaError) -> None:
+        failure = failure_of(error)
+        kind = classify(failure, Operation.CONSUME)
+        if failure.fatal or kind is FencedError:
+            self._raised = self._raised or kind(f"group {self._group}: {failure.name}: {failure.text}")
+        elif failure.code == ALL_BROKERS_DOWN:
+            log.info("consumer connection", group=self._group, text=failure.text)
+        else:
+            log.debug("consumer connection", group=self._group, error=failure.name, text=failure.text)
+
+    # An exception that leaves a call-back reaches the poller as a SystemError without its cause: it is kept, and
+    # raised by ``poll``.
+
+    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        try:
+            starts = self._listener.assigned([(one.topic, one.partition) for one in partitions])
+            consumer.assign(positions(starts, {}))
+        except BaseException as error:  # noqa: BLE001
+            self._raised = self._raised or error
+
+    def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._gone(consumer, partitions, self._listener.revoked)
+
+    def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._gone(consumer, partitions, self._listener.lost)
+
+    def _gone(
+        self, consumer: Any, partitions: list[TopicPartition], tell: Callable[[Sequence[Partition]], None]
+    ) -> None:
+        try:
+            tell([(one.topic, one.partition) for one in partitions])
+            consumer.unassign()
+        except BaseException as error:  # noqa: BLE001
+            self._raised = self._raised or error

@@ -1,0 +1,237 @@
+"""A producer over librdkafka, and what its connections tell about the end of a transaction.
+
+Owns: ``Producer``. Must not know: the cycle, user code, policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import confluent_kafka
+import msgspec
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from tallystick.errors import AbortableError, RetriableError
+from tallystick.ids import EVENT_ID_HEADER
+from tallystick.pipeline.error_classes import Failure, Operation, classify, poisons
+from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, OutputRefused, failure_of, translate
+from tallystick.pipeline.kafka_client.logs import client_logger
+from tallystick.pipeline.kafka_client.membership import Membership
+from tallystick.pipeline.kafka_client.partitions import Partition, positions
+from tallystick.pipeline.records import Headers, Output
+
+log = structlog.get_logger(__name__)
+
+_REFUSALS: Final = frozenset({10, 18, 87})  # MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD
+
+
+class _BrokerStatistics(msgspec.Struct):
+    disconnects: int = 0
+    req_timeouts: int = 0
+
+
+class _Statistics(msgspec.Struct):
+    brokers: dict[str, _BrokerStatistics] = {}
+
+
+_STATISTICS: Final = msgspec.json.Decoder(_Statistics)
+_LOSS_FACILITIES: Final = ("FAIL", "REQTMOUT", "ERROR")
+
+
+class Producer:
+    """A producer, transactional if its settings have a ``transactional.id``.
+
+    ``suspicion`` says why its last EndTxn may still be on its way although it was answered (rule 15): a connection
+    was lost, or a request timed out, since ``init_transactions``. It never goes away: the object is discarded before
+    its next transaction. (librdkafka logs a second identical loss within 30 seconds no more, so nothing may be
+    forgiven; its retry counter is no sign of trouble, because it also counts waits for CONCURRENT_TRANSACTIONS.)
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._name = str(settings.get("transactional.id") or settings.get("client.id") or "producer")
+        self._suspicion: str | None = None
+        self._losses_at_init: int | None = None
+        self._failed: Failure | None = None
+        self._failed_count = 0
+        self._fatal: Exception | None = None
+        self._producer = confluent_kafka.Producer(
+            {
+                **settings,
+                "on_delivery": self._on_delivery,
+                "error_cb": self._on_error,
+                "stats_cb": self._on_statistics,
+            },
+            logger=client_logger(self._name, self._observe),
+        )
+
+    @property
+    def suspicion(self) -> str | None:
+        """Why the connection cannot be trusted; call ``poll`` before reading it."""
+        return self._suspicion
+
+    def init_transactions(self) -> None:
+        """Get a producer id and epoch; settles and fences whatever an earlier producer of this id left."""
+        self._call(Operation.INIT, self._producer.init_transactions, REQUEST_TIMEOUT_S)
+        self.poll()
+        self._suspicion = None  # what was lost before this answer, it settled
+        self._losses_at_init = None
+
+    def begin(self) -> None:
+        self._failed, self._failed_count = None, 0
+        self._call(Operation.BEGIN, self._producer.begin_transaction)
+
+    def produce(self, outputs: Iterable[Output]) -> int:
+        """Hand records to librdkafka, in order; their number. A full queue is waited for, up to ten seconds each."""
+        produce = self._producer.produce
+        count = 0
+        for output in outputs:
+            headers: Headers = ((EVENT_ID_HEADER, output.event_id.encode()), *_others(output.headers))
+            optional: dict[str, Any] = {}
+            if output.partition is not None:
+                optional["partition"] = output.partition
+            if output.timestamp_ms is not None:
+                optional["timestamp"] = output.timestamp_ms
+            try:
+                produce(output.topic, output.value, output.key, headers=list(headers), **optional)
+            except BufferError:
+                self._produce_when_possible(output, headers, optional)
+            except KafkaException as error:
+                raise self._refused(error, output) from error
+            count += 1
+        self.poll()
+        self.raise_if_poisoned()
+        return count
+
+    def flush(self) -> None:
+        """Wait until every record is acknowledged; ``AbortableError`` if one failed, ``RetriableError`` on timeout."""
+        try:
+            remaining = self._producer.flush(REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise translate(error, Operation.FLUSH, self._name) from error
+        self.raise_if_poisoned()
+        if remaining:
+            raise RetriableError(f"flush of {self._name}: {remaining} records are not acknowledged yet")
+
+    def take_failures(self) -> int:
+        """Number of failed deliveries since the last call; for a guarantee that may lose."""
+        count, self._failed, self._failed_count = self._failed_count, None, 0
+        return count
+
+    def raise_if_poisoned(self) -> None:
+        """``AbortableError`` if a delivery of this transaction failed (rule 16)."""
+        if self._fatal is not None:
+            raise self._fatal
+        if self._failed is not None:
+            kind = OutputRefused if self._failed.code in _REFUSALS else AbortableError
+            raise kind(
+                f"{self._failed_count} deliveries of {self._name} failed: {self._failed.name}: {self._failed.text}"
+            )
+
+    def send_offsets(self, offsets: Mapping[Partition, int], notes: Mapping[str, str], membership: Membership) -> None:
+        """Make the offsets part of the transaction, fenced by ``membership``; refused without one (rule 2)."""
+        if not membership.is_fencing:
+            raise AbortableError(
+                f"send_offsets_to_transaction of {self._name}: the consumer has no membership (rule 2): "
+                f"member id {membership.member_id!r}, generation {membership.generation}"
+            )
+        self._call(
+            Operation.SEND_OFFSETS,
+            self._producer.send_offsets_to_transaction,
+            positions(offsets, notes),
+            membership.raw,
+            REQUEST_TIMEOUT_S,
+        )
+
+    def commit(self, timeout_ms: int) -> None:
+        """Flush, then EndTxn; ``AmbiguousOutcome`` without a clear answer. Look at ``suspicion`` afterwards."""
+        try:
+            self._call(Operation.COMMIT, self._producer.commit_transaction, timeout_ms / 1000)
+        except AbortableError:
+            self.poll()
+            self.raise_if_poisoned()  # says which delivery failed, and whether the record is to blame
+            raise
+        self.poll()
+        self.raise_if_poisoned()
+
+    def abort(self, timeout_ms: int) -> None:
+        self._call(Operation.ABORT, self._producer.abort_transaction, timeout_ms / 1000)
+        self.poll()
+
+    def poll(self) -> None:
+        """Serve call-backs: delivery reports, log lines, statistics."""
+        self._producer.poll(0)
+
+    def discard(self) -> None:
+        """Let go of the client without asking the broker for anything; the object is of no use afterwards."""
+        try:
+            self._producer.purge(blocking=False)
+        except KafkaException as error:
+            log.info("purge of a discarded producer", producer=self._name, error=str(error))
+        del self._producer
+
+    def _call(self, operation: Operation, call: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except KafkaException as error:
+            raise translate(error, operation, self._name) from error
+
+    def _produce_when_possible(self, output: Output, headers: Headers, optional: Mapping[str, Any]) -> None:
+        for _attempt in range(100):
+            self._producer.poll(0.1)
+            try:
+                self._producer.produce(output.topic, output.value, output.key, headers=list(headers), **optional)
+            except BufferError:
+                continue
+            except KafkaException as error:
+                raise self._refused(error, output) from error
+            return
+        raise AbortableError(f"produce to {output.topic}: librdkafka's queue stayed full for 10 seconds")
+
+    def _refused(self, exception: KafkaException, output: Output) -> Exception:
+        """Never retriable: records before this one are with librdkafka, and would be written twice."""
+        translated = translate(exception, Operation.PRODUCE, output.topic)
+        failure = failure_of(exception.args[0])
+        if failure.code in _REFUSALS or failure.name == "_INVALID_ARG":
+            return OutputRefused(str(translated))
+        return AbortableError(str(translated)) if isinstance(translated, RetriableError) else translated
+
+    def _on_delivery(self, error: KafkaError | None, _message: Any) -> None:
+        if error is None:
+            return
+        failure = failure_of(error)
+        if poisons(failure):
+            self._failed = self._failed or failure
+            self._failed_count += 1
+
+    def _on_error(self, error: KafkaError) -> None:
+        failure = failure_of(error)
+        if failure.fatal:
+            kind = classify(failure, Operation.PRODUCE)
+            self._fatal = self._fatal or kind(f"producer {self._name}: {failure.name}: {failure.text}")
+        else:
+            self._suspect(f"{failure.name}: {failure.text}")
+
+    def _observe(self, facility: str, text: str) -> None:
+        if facility in _LOSS_FACILITIES:
+            self._suspect(text)
+
+    def _on_statistics(self, raw: str) -> None:
+        brokers = _STATISTICS.decode(raw).brokers
+        losses = sum(broker.disconnects + broker.req_timeouts for broker in brokers.values())
+        if self._losses_at_init is None:
+            self._losses_at_init = losses
+        elif losses > self._losses_at_init:
+            self._suspect(f"statistics: {losses - self._losses_at_init} disconnects and request timeouts")
+
+    def _suspect(self, why: str) -> None:
+        if self._suspicion is None:
+            self._suspicion = why
+            log.info("producer connection", producer=self._name, why=why)
+
+
+def _others(headers: Headers) -> Headers:
+    if not headers:
+        return headers
+    return tuple(header for header in headers if header[0] != EVENT_ID_HEADER)

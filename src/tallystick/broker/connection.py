@@ -26,7 +26,6 @@ from tallystick.broker.limits import (
     AUTHENTICATION_TIMEOUT_S,
     CLOSE_TIMEOUT_S,
     LARGE_REQUEST_BYTES,
-    MAX_PRODUCE_ROWS,
     MAX_REQUEST_BYTES,
     MIN_BYTES_PER_S,
     OBJECTS_PER_BYTE,
@@ -43,7 +42,6 @@ from tallystick.broker.security.settings import ConnectionSettings
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.frames import (
     LENGTH_BYTES,
-    MalformedFrame,
     RequestHeader,
     frame_length,
     is_known,
@@ -51,8 +49,8 @@ from tallystick.wire.frames import (
     read_request_header,
     write_response,
 )
-from tallystick.wire.produce_rows import check_rows
 from tallystick.wire.refusals import refusal
+from tallystick.wire.shapes import MalformedFrame
 
 logger = structlog.get_logger(__name__)
 
@@ -90,7 +88,6 @@ class Connection:
         self._premises = premises
         self._node = premises.node
         self._apis = premises.apis
-        self._produce = premises.apis.get(produce.API.key)
         self._interceptor = premises.interceptor
         self._listener = listener
         self._id = connection_id
@@ -285,8 +282,6 @@ class Connection:
             authentication=authentication,
             advertised=self._advertised,
         )
-        if len(frame) > LARGE_REQUEST_BYTES and api is self._produce:
-            check_rows(frame, header, at_most=MAX_PRODUCE_ROWS)
         request = read_request(frame, header)
         if self._interceptor is None:
             response = await api.handle(context, request)

@@ -17,8 +17,6 @@ MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
 """Largest request that is not Produce: its rows become objects, which take many times the room."""
 OBJECTS_PER_BYTE: Final = 32
 """How many bytes of memory one byte of such a request, with its answer, may become."""
-MAX_PRODUCE_ROWS: Final = 20_000
-"""Topics and partitions of a large Produce request."""
 REQUEST_TIMEOUT_S: Final = 30
 """For a whole request to arrive, from its length on, plus its bytes at ``MIN_BYTES_PER_S``."""
 SEND_TIMEOUT_S: Final = 30

@@ -18,7 +18,7 @@ from kio.index import load_request_schema, load_response_schema
 from kio.serial import entity_reader, entity_writer
 from kio.serial.errors import SerialError
 
-from tallystick.errors import TallystickError
+from tallystick.wire.shapes import MAX_ROWS, MalformedFrame, checked_body, unsigned_varint
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
@@ -26,10 +26,6 @@ MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
 
 _LENGTH: Final = struct.Struct(">i")
 _FIXED_HEADER: Final = struct.Struct(">hhih")
-
-
-class MalformedFrame(TallystickError):
-    """The peer does not speak Kafka's protocol, or not rightly: its connection ends, nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,44 +89,39 @@ def is_flexible(api_key: int, api_version: int) -> bool:
 
 
 def _skip_tagged_fields(frame: bytes, at: int) -> int:
-    count, at = _unsigned_varint(frame, at)
-    for _ in range(count):
-        _, at = _unsigned_varint(frame, at)
-        size, at = _unsigned_varint(frame, at)
-        at += size
-        if at > len(frame):
-            raise MalformedFrame("a tagged field is longer than its frame")
+    try:
+        count, at = unsigned_varint(frame, at)
+        for _ in range(count):
+            _, at = unsigned_varint(frame, at)
+            size, at = unsigned_varint(frame, at)
+            at += size
+    except IndexError:
+        raise MalformedFrame("the frame ends inside its header") from None
+    if at > len(frame):
+        raise MalformedFrame("a tagged field is longer than its frame")
     return at
 
 
-def _unsigned_varint(frame: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    for _ in range(5):
-        if at >= len(frame):
-            raise MalformedFrame("the frame ends inside a number")
-        byte = frame[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise MalformedFrame("a number of more than five bytes")
-
-
 @cache
-def _request_reader(api_key: int, api_version: int) -> Any:
-    return entity_reader(load_request_schema(api_key, api_version))
+def _request_reader(api_key: int, api_version: int) -> tuple[Any, Any]:
+    request_type = load_request_schema(api_key, api_version)
+    return request_type, entity_reader(request_type)
 
 
-def read_request(frame: bytes, header: RequestHeader) -> Any:
-    """kio's request from a frame; ``MalformedFrame`` if it does not decode.
+def read_request(frame: bytes, header: RequestHeader, *, max_rows: int = MAX_ROWS) -> Any:
+    """kio's request from a frame; ``MalformedFrame`` if it does not decode, or has more rows than that.
 
     Bytes left over are ignored, as Apache Kafka does: librdkafka 2.16 sends three too many when it asks for all topics.
     """
+    request_type, read = _request_reader(header.api_key, header.api_version)
+    body = checked_body(frame, header.body_at, request_type, max_rows=max_rows)
     try:
-        request, _ = _request_reader(header.api_key, header.api_version)(frame, header.body_at)
+        request, _ = read(body, header.body_at)
     except (SerialError, ValueError, TypeError, OverflowError, IndexError) as error:
-        raise MalformedFrame(f"API {header.api_key} version {header.api_version}: {error!r}") from error
+        # By its kind alone: what it says may quote the request, and a request may hold a password.
+        raise MalformedFrame(
+            f"API {header.api_key} version {header.api_version} does not decode: {error.__class__.__name__}"
+        ) from None
     return request
 
 

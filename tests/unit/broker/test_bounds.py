@@ -13,7 +13,7 @@ from tests.support.certificates import Authority
 from tests.unit.broker.test_server import Client, Connect, is_alive, serving, versions_request
 
 from tallystick.broker import connection as connection_module
-from tallystick.broker.limits import LARGE_REQUEST_BYTES, MAX_PRODUCE_ROWS, MAX_REQUEST_BYTES, UNCOUNTED_BYTES
+from tallystick.broker.limits import LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES, UNCOUNTED_BYTES
 from tallystick.broker.security.settings import (
     ConnectionSettings,
     ListenerSettings,
@@ -25,6 +25,7 @@ from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.frames import read_response, write_request
 from tallystick.wire.records import BatchSpec, encode_batch
+from tallystick.wire.shapes import MAX_ROWS
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -147,11 +148,11 @@ def test_only_produce_may_be_large_and_the_others_are_refused_by_their_first_byt
     asyncio.run(run())
 
 
-def test_a_large_produce_request_of_very_many_rows_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_a_request_of_very_many_rows_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(tmp_path) as (_, connect):
             build = schema.request("produce", 11)
-            rows = (build.PartitionProduceData(index=1, records=None),) * (MAX_PRODUCE_ROWS * 10)
+            rows = (build.PartitionProduceData(index=1, records=None),) * (MAX_ROWS + 1)
             data = (build.TopicProduceData(name="events", partition_data=rows),)
             message = build.ProduceRequest(transactional_id=None, acks=-1, timeout=timedelta(0), topic_data=data)
             client = await connect()

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tallystick.wire import schema
 from tallystick.wire.errors import BY_CODE, describe
 from tallystick.wire.frames import (
-    MalformedFrame,
     frame_length,
     is_flexible,
     read_request,
@@ -20,6 +19,7 @@ from tallystick.wire.frames import (
     write_request,
     write_response,
 )
+from tallystick.wire.shapes import MalformedFrame
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, 4])

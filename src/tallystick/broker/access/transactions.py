@@ -6,7 +6,7 @@ Owns: the checks of those APIs of transactions that need more than one operation
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
+from typing import Any, Final
 
 from tallystick.broker.access.guard import Visit, cluster, topic_name, transactional_id
 from tallystick.broker.security.acl import CLUSTER_NAME, Operation, ResourceType
@@ -42,10 +42,12 @@ def added_partitions(visit: Visit) -> None:
     if visit.response is not None:
         return
     rows = visit.request.v3_and_below_topics
-    refused = [row for row in rows if not visit.must(Operation.WRITE, ResourceType.TOPIC, row.name)]
+    refused: list[Any] = []
+    others: list[Any] = []
+    for row in rows:
+        (others if visit.must(Operation.WRITE, ResourceType.TOPIC, row.name) else refused).append(row)
     if not refused:
         return
-    others = [row for row in rows if row not in refused]
     visit.refuse(ErrorCode.none)
     visit.change_response(
         **{

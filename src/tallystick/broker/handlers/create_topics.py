@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,11 @@ _DEFAULT = -1
 
 async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("create_topics", context.api_version)
-    names = [topic.name for topic in request.topics]
+    times = Counter(topic.name for topic in request.topics)
     results = []
     for topic in request.topics:
         try:
-            _named_once(names, topic.name)
+            _named_once(times, topic.name)
             results.append(_created(build, context, topic, validate_only=request.validate_only))
         except ApiError as error:
             results.append(
@@ -29,8 +30,8 @@ async def handle(context: RequestContext, request: Any) -> Any:
     return build.CreateTopicsResponse(throttle_time=timedelta(0), topics=tuple(results))
 
 
-def _named_once(names: list[str], name: str) -> None:
-    if names.count(name) > 1:
+def _named_once(times: Counter[str], name: str) -> None:
+    if times[name] > 1:
         raise ApiError(ErrorCode.invalid_request, f"topic {name!r} is named twice")
 
 

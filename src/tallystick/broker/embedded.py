@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self
 
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.errors import ConfigurationError, TallystickError
@@ -27,6 +27,7 @@ from tallystick.processes import end_process
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _LOG_TAIL_CHARACTERS = 2_000
+_NOTHING_GIVEN: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class BrokerDidNotStart(TallystickError):
@@ -36,8 +37,8 @@ class BrokerDidNotStart(TallystickError):
 class EmbeddedBroker:
     """A broker of one's own: ``with EmbeddedBroker() as broker: ... broker.bootstrap``.
 
-    ``options`` are further ones of the command line; listeners among them are opened instead of the one on ``host``,
-    and ``ports`` has the port of each by its name.
+    ``settings`` are broker configurations under Apache Kafka's names. ``options`` are further ones of the command line;
+    listeners among them are opened instead of the one on ``host``, and ``ports`` has the port of each by its name.
 
     ``data`` None is a temporary folder that goes at the end of the ``with`` block. ``port`` 0 is any free one, and
     stays the same over ``restart``. The child ends when this process does, however it ends. ``log_path`` has its log.
@@ -49,8 +50,9 @@ class EmbeddedBroker:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        fsync: FsyncPolicy | str = FsyncPolicy.NEVER,
-        num_partitions: int = 4,
+        fsync: FsyncPolicy | str | None = None,
+        num_partitions: int | None = None,
+        settings: Mapping[str, str] = _NOTHING_GIVEN,
         options: Sequence[str] = (),
     ) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="tallystick-broker-"))
@@ -60,8 +62,9 @@ class EmbeddedBroker:
         self.host = host
         self.port = port
         self.recovery: dict[str, Any] = {}
+        self._settings = dict(settings)
         try:
-            self._fsync = FsyncPolicy(fsync)
+            self._fsync = None if fsync is None else FsyncPolicy(fsync)
         except ValueError:
             raise ConfigurationError(f"fsync {fsync!r} is none of {', '.join(FsyncPolicy)}") from None
         self._num_partitions = num_partitions
@@ -87,7 +90,12 @@ class EmbeddedBroker:
             raise ConfigurationError("the broker runs already")
         address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         command = [sys.executable, "-m", "tallystick.broker", "--data", str(self.data), *self._listeners(address)]
-        command += ["--fsync", str(self._fsync), "--num-partitions", str(self._num_partitions), "--exit-with-stdin"]
+        command += [f"--set={name}={value}" for name, value in self._settings.items()]
+        if self._fsync is not None:
+            command += ["--fsync", str(self._fsync)]
+        if self._num_partitions is not None:
+            command += ["--num-partitions", str(self._num_partitions)]
+        command.append("--exit-with-stdin")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log

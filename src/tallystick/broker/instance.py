@@ -43,11 +43,15 @@ class BrokerInstance:
         node, recovery = open_node(
             options.data,
             fsync=options.fsync,
-            num_partitions=options.num_partitions,
             clock=SystemClock() if clock is None else clock,
             host=options.host,
             port=options.port,
+            settings=options.node,
+            log_settings=options.log,
+            topic_defaults=options.topic_defaults,
+            transaction_settings=options.transactions,
             security_settings=options.security,
+            static_configs=options.static_configs,
         )
         instance = cls(node, recovery, Server(node, interceptor=make_interceptor(node) if make_interceptor else None))
         try:

@@ -30,7 +30,6 @@ CLOSE_TIMEOUT_S: Final = 5
 """For the last answers to go out when a connection ends."""
 
 MAX_FETCH_WAIT_MS: Final = 60_000
-MAX_FETCH_BYTES: Final = 55 * 1024 * 1024
 MAX_TOPIC_NAME_LENGTH: Final = 249
 MAX_PARTITIONS_PER_TOPIC: Final = 10_000
 MAX_JOURNAL_RECORD_BYTES: Final = 16 * 1024 * 1024

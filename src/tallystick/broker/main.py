@@ -13,16 +13,18 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker import command_line
+from tallystick.broker.broker_configs import Note
+from tallystick.broker.broker_configs.listing import listed
 from tallystick.broker.instance import BrokerInstance
 from tallystick.broker.options import BrokerOptions
-from tallystick.broker.security.command_line import add_options, read_options
+from tallystick.broker.security import command_line as security
 from tallystick.errors import ConfigurationError, TallystickError
 
 logger = structlog.get_logger(__name__)
@@ -36,8 +38,8 @@ class ProcessOptions:
     exit_with_stdin: bool = False
 
 
-def run(options: BrokerOptions, process: ProcessOptions) -> int:
-    """Run until SIGTERM or SIGINT; the exit code."""
+def run(options: BrokerOptions, process: ProcessOptions, notes: Iterable[Note] = ()) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. ``notes``: configurations that have no effect, for the log."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -48,6 +50,8 @@ def run(options: BrokerOptions, process: ProcessOptions) -> int:
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    for note in notes:
+        logger.info("a setting has no effect here", setting=note.name, place=note.place, reason=note.reason)
     _allow_many_files()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -127,28 +131,18 @@ def _announce(options: BrokerOptions, process: ProcessOptions, instance: BrokerI
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m tallystick.broker``."""
     parser = argparse.ArgumentParser(prog="tallystick broker", description="A Kafka broker in one process.")
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="where everything is kept")
-    parser.add_argument("--fsync", default="never", choices=[str(policy) for policy in FsyncPolicy])
-    parser.add_argument("--num-partitions", default=4, type=int, help="of a topic that is made without a number")
+    command_line.add_options(parser)
+    security.add_options(parser)
+    parser.add_argument("--list-settings", action="store_true", help=command_line.LIST_SETTINGS_HELP)
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="the ready line is written there, too")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
-    add_options(parser)
     given = parser.parse_args(arguments)
-    options = read_options(given)
+    if given.list_settings:
+        print("\n".join(listed()))
+        return 0
     try:
-        host, port = options.address()
-        security = options.settings()
+        options, notes = command_line.read_options(given, security.read_options(given)).options()
     except ConfigurationError as error:
         print(f"tallystick broker: {error}", file=sys.stderr)
         return 2
-    return run(
-        BrokerOptions(
-            host=host,
-            port=port,
-            data=given.data,
-            fsync=FsyncPolicy(given.fsync),
-            num_partitions=given.num_partitions,
-            security=security,
-        ),
-        ProcessOptions(ready_file=given.ready_file, exit_with_stdin=given.exit_with_stdin),
-    )
+    return run(options, ProcessOptions(ready_file=given.ready_file, exit_with_stdin=given.exit_with_stdin), notes)

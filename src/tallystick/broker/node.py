@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -23,6 +24,8 @@ from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.partition_recovery import TornTail
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
+from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
+from tallystick.broker.node_settings import NodeSettings
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.producer_expiry import ProducerExpiry
 from tallystick.broker.registry import APIS
@@ -40,7 +43,7 @@ from tallystick.clock import Clock
 
 logger = structlog.get_logger(__name__)
 
-NODE_ID: Final = 1
+_NOTHING_GIVEN: Final[Mapping[str, str]] = MappingProxyType({})
 
 COMPACT_RUNNING_ABOVE_BYTES: Final = 64 * 1024 * 1024
 """The coordinators' journal of a running node is compacted above this; at start-up it is at ``COMPACT_ABOVE_BYTES``."""
@@ -48,7 +51,10 @@ COMPACT_RUNNING_ABOVE_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(slots=True)
 class Node:
-    """The one broker of its cluster. ``host`` and ``port`` are what clients are told to connect to."""
+    """The one broker of its cluster. ``host`` and ``port`` are what clients are told to connect to.
+
+    ``static_configs`` are the broker configurations that were given, as text.
+    """
 
     partitions: Topics
     transactions: TransactionCoordinator
@@ -60,11 +66,17 @@ class Node:
     security: Security
     host: str
     port: int
-    node_id: int
+    settings: NodeSettings
     cluster_id: str
     apis: tuple[Api, ...]
     producer_expiry: ProducerExpiry
+    static_configs: Mapping[str, str]
     compact_above_bytes: int = COMPACT_RUNNING_ABOVE_BYTES
+
+    @property
+    def node_id(self) -> int:
+        """The number of this broker."""
+        return self.settings.node_id
 
     def tick(self) -> None:
         """Let the coordinators expire what is due."""
@@ -126,14 +138,15 @@ def open_node(
     data: Path,
     *,
     fsync: FsyncPolicy,
-    num_partitions: int,
     clock: Clock,
     host: str,
     port: int,
+    settings: NodeSettings = NODE_DEFAULTS,
     log_settings: LogSettings = DEFAULTS,
     topic_defaults: Mapping[str, BrokerDefault] | None = None,
     transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
     security_settings: SecuritySettings | None = None,
+    static_configs: Mapping[str, str] = _NOTHING_GIVEN,
 ) -> tuple[Node, Recovery]:
     """Lock the folder, recover topics, then coordinators, then complete what a crash left half done."""
     prepared = prepare(security_settings or SecuritySettings(), plaintext_listener(host, port))
@@ -147,7 +160,7 @@ def open_node(
             folder.topics,
             topics_journal,
             durability,
-            num_partitions=num_partitions,
+            num_partitions=settings.num_partitions,
             before_marker=journal,
             settings=log_settings,
             topic_defaults=topic_defaults,
@@ -178,10 +191,11 @@ def open_node(
             security=security,
             host=host,
             port=port,
-            node_id=NODE_ID,
+            settings=settings,
             cluster_id=folder.format.cluster_id,
             apis=secured(APIS, security.authorizer),
             producer_expiry=ProducerExpiry(transaction_settings),
+            static_configs=static_configs,
         )
         partitions = [partition for topic in topics.all() for partition in topic.partitions]
         torn = [partition.log.torn for partition in partitions] + [

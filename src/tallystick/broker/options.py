@@ -5,20 +5,36 @@ Owns: the values. Must not know: where they come from (command line, file, a cal
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.log.settings import DEFAULTS as LOG_DEFAULTS
+from tallystick.broker.log.settings import LogSettings
+from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
+from tallystick.broker.node_settings import NodeSettings
 from tallystick.broker.security.settings import SecuritySettings
+from tallystick.broker.topic_configs import BrokerDefault
+from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
+from tallystick.broker.transactions.settings import TransactionSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerOptions:
-    """Everything that one broker is told. ``port`` 0 is any free one. Listeners in ``security`` are opened instead."""
+    """Everything that one broker is told. ``port`` 0 is any free one. Listeners in ``security`` are opened instead.
+
+    ``topic_defaults`` holds for topics that say nothing themselves. ``static_configs`` are the broker configurations
+    that were given, by Kafka's names, for DescribeConfigs to tell; what they mean stands in the other fields already.
+    """
 
     host: str
     port: int
     data: Path
     fsync: FsyncPolicy = FsyncPolicy.NEVER
-    num_partitions: int = 4
+    node: NodeSettings = NODE_DEFAULTS
+    log: LogSettings = LOG_DEFAULTS
+    transactions: TransactionSettings = TRANSACTION_DEFAULTS
     security: SecuritySettings = field(default_factory=SecuritySettings)
+    topic_defaults: Mapping[str, BrokerDefault] = field(default_factory=dict)
+    static_configs: Mapping[str, str] = field(default_factory=dict)

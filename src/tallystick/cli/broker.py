@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from tallystick.broker import command_line
 from tallystick.broker.security import command_line as security
 
 
 def broker(
-    data: Annotated[Path, typer.Option(help="Folder of everything the broker keeps.")],
+    data: Annotated[Path | None, typer.Option(help=command_line.DATA_HELP)] = None,
+    properties: Annotated[Path | None, typer.Option(help=command_line.PROPERTIES_HELP)] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=command_line.SET_HELP)] = None,
     listen: Annotated[list[str] | None, typer.Option(help=security.LISTEN_HELP)] = None,
     advertise: Annotated[list[str] | None, typer.Option(help=security.ADVERTISE_HELP)] = None,
     tls_cert: Annotated[Path | None, typer.Option(help=security.TLS_CERT_HELP)] = None,
@@ -20,16 +23,18 @@ def broker(
     users: Annotated[Path | None, typer.Option(help=security.USERS_HELP)] = None,
     acls: Annotated[bool, typer.Option(help=security.ACLS_HELP)] = False,
     super_user: Annotated[list[str] | None, typer.Option(help=security.SUPER_USER_HELP)] = None,
-    fsync: Annotated[str, typer.Option(help="never, interval or commit: what survives power loss.")] = "never",
-    num_partitions: Annotated[int, typer.Option(help="Of a topic that is made without a number.")] = 4,
+    fsync: Annotated[str | None, typer.Option(help=command_line.FSYNC_HELP)] = None,
+    num_partitions: Annotated[int | None, typer.Option(help=command_line.NUM_PARTITIONS_HELP)] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Written when it listens.")] = None,
+    list_settings: Annotated[bool, typer.Option("--list-settings", help=command_line.LIST_SETTINGS_HELP)] = False,
 ) -> None:
     """Run a durable Kafka broker in one process: real protocol, transactions, no JVM."""
-    from tallystick.broker.fsync_policy import FsyncPolicy
+    from tallystick.broker.broker_configs.listing import listed
     from tallystick.broker.main import ProcessOptions, run
-    from tallystick.broker.options import BrokerOptions
-    from tallystick.errors import ConfigurationError
 
+    if list_settings:
+        typer.echo("\n".join(listed()))
+        raise typer.Exit
     given = security.SecurityOptions(
         listen=listen or (),
         advertise=advertise or (),
@@ -40,18 +45,12 @@ def broker(
         acls=acls,
         super_user=super_user or (),
     )
-    host, port = given.address()
-    if fsync not in set(FsyncPolicy):
-        raise ConfigurationError(f"--fsync {fsync!r} is none of {', '.join(FsyncPolicy)}")
-    code = run(
-        BrokerOptions(
-            host=host,
-            port=port,
-            data=data,
-            fsync=FsyncPolicy(fsync),
-            num_partitions=num_partitions,
-            security=given.settings(),
-        ),
-        ProcessOptions(ready_file=ready_file),
-    )
-    raise typer.Exit(code)
+    options, notes = command_line.CommandLine(
+        data=data,
+        properties=properties,
+        sets=set_ or (),
+        fsync=fsync,
+        num_partitions=num_partitions,
+        security=given,
+    ).options()
+    raise typer.Exit(run(options, ProcessOptions(ready_file=ready_file), notes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tallystick.broker.api import RequestContext
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.node import Node, open_node
+from tallystick.broker.node_settings import NodeSettings
 from tallystick.broker.security.settings import SecuritySettings
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
 from tallystick.broker.transactions.settings import TransactionSettings
@@ -21,6 +22,7 @@ from tallystick.wire import schema
 from tallystick.wire.frames import read_request, read_request_header, read_response, write_request, write_response
 
 CLOCK = SystemClock()
+TWO_PARTITIONS = NodeSettings(num_partitions=2)
 
 
 @contextmanager
@@ -33,12 +35,15 @@ def opened(
     transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
     port: int = 1,
     security: SecuritySettings | None = None,
+    settings: NodeSettings = TWO_PARTITIONS,
+    static_configs: Mapping[str, str] | None = None,
 ) -> Iterator[Node]:
     """A recovered node, closed in the end."""
     node, _ = open_node(
         data,
         fsync=fsync,
-        num_partitions=2,
+        settings=settings,
+        static_configs=static_configs or {},
         clock=clock,
         host="127.0.0.1",
         port=port,

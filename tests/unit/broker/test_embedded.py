@@ -20,6 +20,7 @@ from tallystick.broker.log.segment import segment_path
 from tallystick.broker.security.command_line import SecurityOptions
 from tallystick.broker.security.listeners import plaintext_listener
 from tallystick.broker.security.security import prepare
+from tallystick.broker.security.settings import SecuritySettings
 from tallystick.errors import ConfigurationError
 
 WAIT_S = 30.0
@@ -193,18 +194,36 @@ def _runs(pid: int) -> bool:
 )
 def test_loopback_addresses_are_accepted(text: str, expected: tuple[str, int]) -> None:
     options = SecurityOptions(listen=[text])
-    assert options.address() == expected
-    prepare(options.settings(), plaintext_listener(*expected))
+    settings = options.settings(SecuritySettings())
+    assert options.address(settings) == expected
+    prepare(settings, plaintext_listener(*expected))
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:9092", "192.168.1.5:9092", "example.org:9092", "[::]:1"])
 def test_any_other_address_is_refused(text: str) -> None:
     options = SecurityOptions(listen=[text])
+    settings = options.settings(SecuritySettings())
     with pytest.raises(ConfigurationError, match="lacks TLS and authentication"):
-        prepare(options.settings(), plaintext_listener(*options.address()))
+        prepare(settings, plaintext_listener(*options.address(settings)))
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000"])
 def test_an_address_without_a_port_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is not host:port"):
-        SecurityOptions(listen=[text]).address()
+        SecurityOptions(listen=[text]).address(SecuritySettings())
+
+
+def test_the_settings_of_kafkas_own_file_start_it_and_those_without_effect_are_told_once(tmp_path: Path) -> None:
+    shipped = Path(__file__).with_name("broker_configs") / "server.properties"
+    settings = {"broker.rack": "shelf", "num.partitions": "3"}
+    with EmbeddedBroker(tmp_path / "data", settings=settings, options=["--properties", str(shipped)]) as broker:
+        cluster = Producer(client_settings(broker)).list_topics("made", timeout=WAIT_S)
+        assert len(cluster.topics["made"].partitions) == 3
+        log = broker.log_path.read_text()
+    assert log.count('"setting": "num.io.threads"') == 1
+    assert "server.properties, line" in log
+
+
+def test_an_unknown_setting_keeps_it_from_starting(tmp_path: Path) -> None:
+    with pytest.raises(BrokerDidNotStart, match=r"--set: .*Did you mean num.partitions\?"):
+        EmbeddedBroker(tmp_path / "data", settings={"num.partitons": "3"}).start()

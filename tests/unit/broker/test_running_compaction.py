@@ -11,6 +11,7 @@ from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups.coordinator import Committer
 from tallystick.broker.groups.records import CommittedOffset
 from tallystick.broker.node import Node, open_node
+from tallystick.broker.node_settings import NodeSettings
 from tallystick.clock import ManualClock
 from tallystick.wire.errors import ErrorCode
 
@@ -19,7 +20,7 @@ def opened(folder: Path) -> Node:
     node, _ = open_node(
         folder,
         fsync=FsyncPolicy.NEVER,
-        num_partitions=1,
+        settings=NodeSettings(num_partitions=1),
         clock=ManualClock(start_ms=1_000),
         host="127.0.0.1",
         port=0,

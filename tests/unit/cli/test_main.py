@@ -60,3 +60,8 @@ def test_a_deliberate_error_is_one_line_and_an_exit_code(
         main.main()
     assert ended.value.code == code
     assert shown in capsys.readouterr().err
+
+
+def test_the_settings_of_the_broker_are_listed_with_what_becomes_of_them() -> None:
+    lines = tallystick("broker", "--list-settings").stdout.splitlines()
+    assert "num.partitions\tint\t4\thonoured\tPartitions of a topic that is made without a number." in lines

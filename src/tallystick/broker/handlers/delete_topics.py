@@ -12,6 +12,7 @@ from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
 
 _FIRST_VERSION_WITH_IDS = 6
+_FIRST_VERSION_WITH_ITS_ERROR = 3
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -24,6 +25,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
     for name, topic_id in wanted:
         code, message = ErrorCode.none, None
         try:
+            _check_enabled(context)
             topic = _find(context, name, topic_id)
             name, topic_id = topic.name, topic.topic_id  # noqa: PLW2901
             # First, lest a crash in between lets a topic of the same name inherit the offsets.
@@ -35,6 +37,13 @@ async def handle(context: RequestContext, request: Any) -> Any:
             build.DeletableTopicResult(name=name, topic_id=topic_id, error_code=code, error_message=message)
         )
     return build.DeleteTopicsResponse(throttle_time=timedelta(0), responses=tuple(responses))
+
+
+def _check_enabled(context: RequestContext) -> None:
+    if not context.node.settings.delete_topic_enable:
+        knows = context.api_version >= _FIRST_VERSION_WITH_ITS_ERROR
+        code = ErrorCode.topic_deletion_disabled if knows else ErrorCode.invalid_request
+        raise ApiError(code, "topics cannot be deleted: delete.topic.enable is false")
 
 
 def _find(context: RequestContext, name: str | None, topic_id: uuid.UUID | None) -> Topic:

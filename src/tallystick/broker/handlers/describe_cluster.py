@@ -32,7 +32,9 @@ async def handle(context: RequestContext, request: Any) -> Any:
         cluster_id=node.cluster_id,
         controller_id=node.node_id,
         brokers=(
-            build.DescribeClusterBroker(broker_id=node.node_id, host=host, port=port, rack=None, is_fenced=False),
+            build.DescribeClusterBroker(
+                broker_id=node.node_id, host=host, port=port, rack=node.settings.broker_rack, is_fenced=False
+            ),
         ),
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.limits import MAX_FETCH_BYTES, MAX_FETCH_WAIT_MS
+from tallystick.broker.limits import MAX_FETCH_WAIT_MS
 from tallystick.broker.partition import Partition
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
@@ -75,7 +75,7 @@ def _partitions(context: RequestContext, topic: Any) -> list[Partition | None]:
 
 def _collect(build: Any, context: RequestContext, request: Any) -> _Round:
     result = _Round()
-    budget = min(request.max_bytes, MAX_FETCH_BYTES)
+    budget = min(request.max_bytes, context.node.settings.fetch_max_bytes)
     responses = []
     for topic in request.topics:
         by_id = context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS

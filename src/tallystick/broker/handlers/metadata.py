@@ -24,7 +24,9 @@ async def handle(context: RequestContext, request: Any) -> Any:
         topics = [_find(build, context, request, wanted) for wanted in request.topics]
     return build.MetadataResponse(
         throttle_time=timedelta(0),
-        brokers=(build.MetadataResponseBroker(node_id=node.node_id, host=host, port=port, rack=None),),
+        brokers=(
+            build.MetadataResponseBroker(node_id=node.node_id, host=host, port=port, rack=node.settings.broker_rack),
+        ),
         cluster_id=node.cluster_id,
         controller_id=node.node_id,
         topics=tuple(topics),
@@ -43,7 +45,7 @@ def _find(build: Any, context: RequestContext, request: Any, wanted: Any) -> Any
     found = topics.by_name(wanted.name)
     if found is not None:
         return _topic(build, context, found)
-    if not getattr(request, "allow_auto_topic_creation", True):
+    if not (context.node.settings.auto_create_topics_enable and getattr(request, "allow_auto_topic_creation", True)):
         return _failed(build, wanted.name, None, ErrorCode.unknown_topic_or_partition)
     try:
         return _topic(build, context, topics.create(wanted.name))

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tallystick.broker.security.listeners import parse_address
+from tallystick.broker.security.listeners import parse_address, read_listeners
 from tallystick.broker.security.settings import (
     STANDARD_AUTHORIZER,
     AuthorizerSettings,
     ListenerSettings,
-    SaslSettings,
     SecuritySettings,
     TlsSettings,
 )
@@ -37,25 +36,54 @@ class SecurityOptions:
     acls: bool = False
     super_user: Sequence[str] = ()
 
-    def address(self) -> tuple[str, int]:
-        """Host and port of the first listener."""
+    def address(self, settings: SecuritySettings) -> tuple[str, int]:
+        """Host and port of the first listener; ``settings`` are those that ``settings`` made."""
+        if settings.listeners.listeners:
+            first = read_listeners(settings.listeners)[0]
+            return first.host, first.port
         text = self.listen[0] if self.listen else DEFAULT_LISTEN
         return parse_address(text.rpartition("://")[2], setting="--listen")
 
-    def settings(self) -> SecuritySettings:
-        """``ConfigurationError`` if a value is malformed; what contradicts is found when the broker starts."""
+    def settings(self, configs: SecuritySettings) -> SecuritySettings:
+        """The configurations with these options in their place. ``ConfigurationError`` if a value is malformed.
+
+        What contradicts is found when the broker starts.
+        """
+        return SecuritySettings(
+            listeners=self._listeners(configs.listeners),
+            connections=configs.connections,
+            sasl=configs.sasl if self.users is None else replace(configs.sasl, users_file=self.users),
+            tls=self._tls(configs.tls),
+            authorizer=self._authorizer(configs.authorizer),
+        )
+
+    def _listeners(self, configs: ListenerSettings) -> ListenerSettings:
+        if not self.listen and (configs.listeners or configs.advertised_listeners):
+            return replace(
+                configs,
+                listeners=configs.listeners or (f"PLAINTEXT://{DEFAULT_LISTEN}",),
+                advertised_listeners=tuple(self.advertise) or configs.advertised_listeners,
+            )
         listeners: tuple[str, ...] = ()
         if len(self.listen) > 1 or self.advertise or any("://" in text for text in self.listen):
             given = self.listen or (DEFAULT_LISTEN,)
             listeners = tuple(text if "://" in text else f"PLAINTEXT://{text}" for text in given)
+        return replace(configs, listeners=listeners, advertised_listeners=tuple(self.advertise))
+
+    def _tls(self, configs: TlsSettings) -> TlsSettings:
+        return replace(
+            configs,
+            tls_cert=self.tls_cert or configs.tls_cert,
+            tls_key=self.tls_key or configs.tls_key,
+            tls_client_ca=self.tls_client_ca or configs.tls_client_ca,
+        )
+
+    def _authorizer(self, configs: AuthorizerSettings) -> AuthorizerSettings:
         super_users = ";".join(name if ":" in name else f"User:{name}" for name in self.super_user)
-        return SecuritySettings(
-            listeners=ListenerSettings(listeners=listeners, advertised_listeners=tuple(self.advertise)),
-            sasl=SaslSettings(users_file=self.users),
-            tls=TlsSettings(tls_cert=self.tls_cert, tls_key=self.tls_key, tls_client_ca=self.tls_client_ca),
-            authorizer=AuthorizerSettings(
-                authorizer_class_name=STANDARD_AUTHORIZER if self.acls or super_users else "", super_users=super_users
-            ),
+        if not self.acls and not super_users:
+            return configs
+        return replace(
+            configs, authorizer_class_name=STANDARD_AUTHORIZER, super_users=super_users or configs.super_users
         )
 
 

@@ -26,6 +26,8 @@ class ConfigType(enum.IntEnum):
     LONG = 5
     DOUBLE = 6
     LIST = 7
+    CLASS = 8
+    PASSWORD = 9
 
     def parse(self, text: str) -> Value:
         """The value that a text stands for; ``ValueError`` with the reason if it stands for none."""
@@ -33,7 +35,7 @@ class ConfigType(enum.IntEnum):
         match self:
             case ConfigType.BOOLEAN:
                 return _boolean(text)
-            case ConfigType.STRING:
+            case ConfigType.STRING | ConfigType.CLASS | ConfigType.PASSWORD:
                 return text
             case ConfigType.DOUBLE:
                 return _double(text)

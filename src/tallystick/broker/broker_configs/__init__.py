@@ -1,0 +1,11 @@
+"""Broker configurations under Apache Kafka's names: which there are, and what the broker is told by those given.
+
+Owns: the names, reading them from a file and from ``--set``, and the settings they make. Must not know: who honours a
+setting; what a node does.
+"""
+
+from tallystick.broker.broker_configs.definitions import DEFINITIONS, BrokerConfig, Treatment
+from tallystick.broker.broker_configs.given import Given, collect
+from tallystick.broker.broker_configs.reading import BrokerConfigs, Note, read
+
+__all__ = ["DEFINITIONS", "BrokerConfig", "BrokerConfigs", "Given", "Note", "Treatment", "collect", "read"]

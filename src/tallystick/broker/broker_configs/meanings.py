@@ -1,0 +1,96 @@
+"""What each broker configuration that is honoured means.
+
+Owns: the sentences. Must not know: which of them are honoured (``definitions`` finds that in the settings' classes).
+Those that give topics their defaults have their sentence in ``topic_configs``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MEANINGS: Final[dict[str, str]] = {
+    # The node
+    "node.id": "The number of this broker.",
+    "broker.id": "The old name of node.id.",
+    "broker.rack": "Where the broker stands; told to clients.",
+    "process.roles": "Must have 'broker'; a controller of its own is not run.",
+    "log.dir": "The data folder; --data is the same.",
+    "log.dirs": "The data folder, one; --data is the same.",
+    "num.partitions": "Partitions of a topic that is made without a number.",
+    "auto.create.topics.enable": "Whether a topic that a client asks for is made.",
+    "delete.topic.enable": "Whether topics can be deleted.",
+    "fetch.max.bytes": "The most that one Fetch is answered with.",
+    "max.request.partition.size.limit": "The most partitions in one answer of DescribeTopicPartitions.",
+    "max.incremental.fetch.session.cache.slots": "How many fetch sessions are kept (KIP-227).",
+    # The disk
+    "log.flush.interval.messages": "1: acknowledge what is on the disk (--fsync commit). Other numbers have no effect.",
+    "log.flush.interval.ms": "How often written data is forced to the disk (--fsync interval).",
+    "log.retention.check.interval.ms": "How often old segments are looked for.",
+    "log.cleaner.enable": "Whether compacted topics are compacted.",
+    "log.cleaner.backoff.ms": "How long the cleaner rests when there is nothing to compact.",
+    "log.cleaner.threads": "How many logs are compacted at a time.",
+    "log.cleaner.dedupe.buffer.size": "Memory for the keys of a log that is compacted.",
+    "log.cleaner.io.buffer.size": "Memory for the records of a log that is compacted.",
+    "log.cleaner.io.buffer.load.factor": "How full the cleaner's table of keys may become.",
+    "log.cleaner.io.max.bytes.per.second": "How fast the cleaner may read and write.",
+    # Transactions
+    "transactional.id.expiration.ms": "An unused transactional id is forgotten after so long.",
+    "transaction.max.timeout.ms": "The longest transaction.timeout.ms that a producer may ask for.",
+    "transaction.remove.expired.transaction.cleanup.interval.ms": "How often expired transactional ids are looked for.",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "How often timed out transactions are looked for.",
+    "producer.id.expiration.ms": "A partition forgets an idle producer id after so long.",
+    "producer.id.expiration.check.interval.ms": "How often idle producer ids are looked for.",
+    # Groups
+    "group.coordinator.rebalance.protocols": "The group protocols that are served.",
+    "group.initial.rebalance.delay.ms": "How long a new classic group waits for more members.",
+    "group.max.session.timeout.ms": "The longest session timeout of a classic member.",
+    "group.min.session.timeout.ms": "The shortest session timeout of a classic member.",
+    "group.max.size": "The most members of a classic group.",
+    "group.consumer.assignment.interval.ms": "How long an assignment stands before the next is computed.",
+    "group.consumer.assignors": "The assignors of the server, the first is the default.",
+    "group.consumer.heartbeat.interval.ms": "How often a member of a consumer group reports.",
+    "group.consumer.max.assignment.interval.ms": "Upper bound of a group's consumer.assignment.interval.ms.",
+    "group.consumer.min.assignment.interval.ms": "Lower bound of a group's consumer.assignment.interval.ms.",
+    "group.consumer.max.heartbeat.interval.ms": "Upper bound of a group's consumer.heartbeat.interval.ms.",
+    "group.consumer.min.heartbeat.interval.ms": "Lower bound of a group's consumer.heartbeat.interval.ms.",
+    "group.consumer.max.session.timeout.ms": "Upper bound of a group's consumer.session.timeout.ms.",
+    "group.consumer.min.session.timeout.ms": "Lower bound of a group's consumer.session.timeout.ms.",
+    "group.consumer.session.timeout.ms": "A member of a consumer group that is silent for so long is removed.",
+    "group.consumer.max.size": "The most members of a consumer group.",
+    "group.consumer.migration.policy": "Whether groups may change between the classic and the consumer protocol.",
+    "group.consumer.regex.refresh.interval.ms": "How often subscriptions by regular expression are looked up again.",
+    "offset.metadata.max.bytes": "The longest text that may be committed beside an offset.",
+    "offsets.retention.minutes": "Offsets of a group without members are forgotten after so long.",
+    "offsets.retention.check.interval.ms": "How often such offsets are looked for.",
+    # Listeners and connections
+    "listeners": "Where the broker listens; --listen is the same.",
+    "advertised.listeners": "What clients are told to connect to; --advertise is the same.",
+    "listener.security.protocol.map": "The security protocol of each listener's name.",
+    "controller.listener.names": "Listeners of a controller; they are not opened.",
+    "max.connections": "The most connections.",
+    "max.connections.per.ip": "The most connections from one address.",
+    "max.connections.per.ip.overrides": "The same for single addresses: address:count,...",
+    "connections.max.idle.ms": "A connection that is silent for so long is closed.",
+    "socket.request.max.bytes": "The largest request.",
+    "queued.max.request.bytes": "Bytes of requests at work and of answers not sent; -1: this broker's own bound.",
+    "sasl.server.max.receive.size": "The largest frame before authentication.",
+    "connection.failed.authentication.delay.ms": "How long a failed authentication waits for its answer.",
+    # Security
+    "sasl.enabled.mechanisms": "How clients may authenticate: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512.",
+    "sasl.jaas.config": "Users of PLAIN in Java's form: user_alice=\"secret\".",
+    "connections.max.reauth.ms": "How long an authentication holds; 0: for ever.",
+    "ssl.keystore.type": "PEM.",
+    "ssl.keystore.location": "File with key and certificates; --tls-cert and --tls-key are the same.",
+    "ssl.keystore.key": "The private key itself.",
+    "ssl.keystore.certificate.chain": "The certificates themselves.",
+    "ssl.key.password": "Of the private key.",
+    "ssl.truststore.type": "PEM.",
+    "ssl.truststore.location": "File of the authorities whose client certificates are taken.",
+    "ssl.truststore.certificates": "These certificates themselves.",
+    "ssl.client.auth": "Whether clients must show a certificate.",
+    "ssl.enabled.protocols": "TLS versions.",
+    "ssl.cipher.suites": "TLS cipher suites.",
+    "authorizer.class.name": "StandardAuthorizer turns access control lists on; --acls is the same.",
+    "super.users": "Who may do everything; --super-user is the same.",
+    "allow.everyone.if.no.acl.found": "Whether a resource that no list covers is open.",
+}  # fmt: skip

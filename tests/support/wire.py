@@ -26,6 +26,10 @@ class WireClient:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
+    def set_timeout(self, timeout_s: float) -> None:
+        """How long to wait for an answer from now on: ``TimeoutError``."""
+        self._socket.settimeout(timeout_s)
+
     def ask(self, api: str, version: int, /, **fields: Any) -> Any:
         """Fields that the version does not have are left out."""
         return self.ask_with(request(api, version, **fields))

@@ -5,6 +5,7 @@ Owns: the child, its ready line, its end. Must not know: the broker's inside; it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -20,12 +21,18 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
+from tallystick.broker.faults.faults import Faults
+from tallystick.broker.faults.messages import Load, Report
+from tallystick.broker.faults.parent_end import ParentEnd
+from tallystick.broker.faults.plan import FaultPlan
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.errors import ConfigurationError, TallystickError
 from tallystick.processes import end_process
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+LAST_REPORT_TIMEOUT_S = 1.0
+"""How long a kill waits to hear how far the faults are; a broker that does not answer has them as last told."""
 _LOG_TAIL_CHARACTERS = 2_000
 _NOTHING_GIVEN: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -42,6 +49,8 @@ class EmbeddedBroker:
 
     ``data`` None is a temporary folder that goes at the end of the ``with`` block. ``port`` 0 is any free one, and
     stays the same over ``restart``. The child ends when this process does, however it ends. ``log_path`` has its log.
+
+    ``faults`` is the plan to begin with; ``broker.faults`` changes it while the broker runs.
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class EmbeddedBroker:
         num_partitions: int | None = None,
         settings: Mapping[str, str] = _NOTHING_GIVEN,
         options: Sequence[str] = (),
+        faults: FaultPlan | None = None,
     ) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="tallystick-broker-"))
         weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
@@ -71,6 +81,8 @@ class EmbeddedBroker:
         self._options = tuple(options)
         self.ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
+        self.faults = Faults(FaultPlan() if faults is None else faults)
+        self._control: ParentEnd | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -85,7 +97,11 @@ class EmbeddedBroker:
         return self._running().pid
 
     def start(self) -> None:
-        """Start the child and wait until it listens. ``BrokerDidNotStart`` with its last words if it does not."""
+        """Start the child, also after a fault has killed it, and wait until it listens.
+
+        ``BrokerDidNotStart`` with its last words if it does not.
+        """
+        self._bury()
         if self._process is not None:
             raise ConfigurationError("the broker runs already")
         address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -96,11 +112,19 @@ class EmbeddedBroker:
         if self._num_partitions is not None:
             command += ["--num-partitions", str(self._num_partitions)]
         command.append("--exit-with-stdin")
+        self._control = ParentEnd(self.faults.note)
+        command += ["--control-fd", str(self._control.child_fd)]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                pass_fds=(self._control.child_fd,),
             )
+        self._control.child_started()
         try:
+            self._control.say(Load(self.faults.state()))
             ready = self._await_ready(self._process)
         except BaseException:
             self._end(signal.SIGKILL)
@@ -108,6 +132,18 @@ class EmbeddedBroker:
         self.port = int(ready["port"])
         self.ports = {name: int(port) for name, port in ready["listeners"].items()}
         self.recovery = ready["recovery"]
+        self.faults.connect(self._control)
+
+    def _bury(self) -> None:
+        """Take leave of a child that somebody killed, or that dies of a fault right now."""
+        process, control = self._process, self._control
+        if process is None or control is None:
+            return
+        if control.is_dying:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT_S)
+        if process.poll() is not None or control.is_dying:
+            self._end(signal.SIGKILL)
 
     def _listeners(self, address: str) -> list[str]:
         """The options, in which ports that were free at the first start stay what they became."""
@@ -151,9 +187,13 @@ class EmbeddedBroker:
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
-        if process is None:
+        control, self._control = self._control, None
+        if process is None or control is None:
             return
+        control.ask(Report(), timeout_s=LAST_REPORT_TIMEOUT_S)
         end_process(process, number, timeout_s=STOP_TIMEOUT_S)
+        control.close()
+        self.faults.disconnect(control.last_state)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()

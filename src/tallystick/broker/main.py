@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -27,6 +28,9 @@ from tallystick.broker.options import BrokerOptions
 from tallystick.broker.security import command_line as security
 from tallystick.errors import ConfigurationError, TallystickError
 
+if TYPE_CHECKING:
+    from tallystick.broker.faults.child_end import ChildEnd
+
 logger = structlog.get_logger(__name__)
 
 
@@ -36,6 +40,8 @@ class ProcessOptions:
 
     ready_file: Path | None = None
     exit_with_stdin: bool = False
+    control_fd: int | None = None
+    """The inherited socket over which faults are set; None: there are none."""
 
 
 def run(options: BrokerOptions, process: ProcessOptions, notes: Iterable[Note] = ()) -> int:
@@ -89,8 +95,15 @@ async def _serve(options: BrokerOptions, process: ProcessOptions) -> None:
         loop.add_signal_handler(number, stop.set)
     if process.exit_with_stdin:
         loop.add_reader(sys.stdin.fileno(), _stdin_ended, stop)
-    instance = await BrokerInstance.start(options)
+    control = None if process.control_fd is None else _control(process.control_fd)
+    if control is None:
+        instance = await BrokerInstance.start(options)
+    else:
+        injector = control.injector
+        instance = await BrokerInstance.start(options, clock=injector.clock, make_interceptor=injector.attach)
     try:
+        if control is not None:
+            control.serve(loop)
         _announce(options, process, instance)
         gc.collect()
         gc.freeze()
@@ -103,6 +116,14 @@ async def _serve(options: BrokerOptions, process: ProcessOptions) -> None:
             failed.result()
     finally:
         await instance.stop()
+
+
+def _control(fd: int) -> ChildEnd:
+    from tallystick.broker.faults.child_end import ChildEnd
+
+    control = ChildEnd(fd)
+    control.load()
+    return control
 
 
 def _stdin_ended(stop: asyncio.Event) -> None:
@@ -136,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list-settings", action="store_true", help=command_line.LIST_SETTINGS_HELP)
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="the ready line is written there, too")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
+    parser.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.list_settings:
         print("\n".join(listed()))
@@ -145,4 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         print(f"tallystick broker: {error}", file=sys.stderr)
         return 2
-    return run(options, ProcessOptions(ready_file=given.ready_file, exit_with_stdin=given.exit_with_stdin), notes)
+    process = ProcessOptions(
+        ready_file=given.ready_file, exit_with_stdin=given.exit_with_stdin, control_fd=given.control_fd
+    )
+    return run(options, process, notes)

@@ -1,0 +1,26 @@
+"""docs/testing.md: its examples run as they stand, and its table has every action."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallystick.broker import faults
+
+TEXT = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_runs_as_it_stands(example: str) -> None:
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(example, "docs/testing.md", "exec"), names)  # noqa: S102 - our own document
+
+
+def test_the_table_has_every_action() -> None:
+    told = set(re.findall(r"^\| `(\w+)\(", TEXT, flags=re.MULTILINE))
+    actions = {name for name in faults.__all__ if hasattr(getattr(faults, name), "__struct_config__")}
+    assert told == actions - {"Fault", "Match", "Injection"}

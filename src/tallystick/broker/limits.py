@@ -32,6 +32,13 @@ CLOSE_TIMEOUT_S: Final = 5
 MAX_FETCH_WAIT_MS: Final = 60_000
 MAX_TOPIC_NAME_LENGTH: Final = 249
 MAX_PARTITIONS_PER_TOPIC: Final = 10_000
+MAX_PARTITIONS: Final = 200_000
+"""Of the node, where the system does not limit open files."""
+MAX_PARTITIONS_PER_REQUEST: Final = 10_000
+"""New ones, over all topics of a request: to make one takes a third of a millisecond. As in Apache Kafka."""
+FILES_FOR_PARTITIONS: Final = 0.75
+"""Share of the files that the process may open which partitions take, one each; the rest is for connections, and for
+closed segments that are read. Without a bound, a client could make topics until the broker cannot start any more."""
 MAX_JOURNAL_RECORD_BYTES: Final = 16 * 1024 * 1024
 
 TICK_MS: Final = 50

@@ -10,6 +10,7 @@ replays it at start.
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,12 @@ from typing import Final
 
 import structlog
 
-from tallystick.broker.limits import MAX_PARTITIONS_PER_TOPIC, MAX_TOPIC_NAME_LENGTH
+from tallystick.broker.limits import (
+    FILES_FOR_PARTITIONS,
+    MAX_PARTITIONS,
+    MAX_PARTITIONS_PER_TOPIC,
+    MAX_TOPIC_NAME_LENGTH,
+)
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability, sync_folder
@@ -80,6 +86,7 @@ class Topics:
         self._settings = settings
         self._boots = boots
         self._checkpoints = Checkpoints()
+        self._partition_count = 0
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
 
@@ -128,6 +135,7 @@ class Topics:
             case TopicDeleted():
                 topic = self._by_id.pop(record.topic_id)
                 del self._by_name[topic.name]
+                self._partition_count -= len(topic.partitions)
                 for partition in topic.partitions:
                     partition.close(deleted=True)
                 shutil.rmtree(self._folder / topic.topic_id.hex, ignore_errors=True)
@@ -137,6 +145,7 @@ class Topics:
         parent = self._folder / topic.topic_id.hex
         for index in range(len(topic.partitions), count):
             folder = parent / str(index)
+            self._partition_count += 1
             topic.partitions.append(
                 Partition(
                     topic.name,
@@ -224,7 +233,18 @@ class Topics:
             raise ApiError(
                 ErrorCode.invalid_partitions, f"{count} partitions; 1 to {MAX_PARTITIONS_PER_TOPIC} are allowed"
             )
+        self._must_have_room(count)
         return count
+
+    def _must_have_room(self, count: int) -> None:
+        """``ApiError`` POLICY_VIOLATION if the node cannot open so many more partitions."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = int(files * FILES_FOR_PARTITIONS) if files != resource.RLIM_INFINITY else MAX_PARTITIONS
+        if self._partition_count + count > most:
+            raise ApiError(
+                ErrorCode.policy_violation,
+                f"{self._partition_count} partitions are there, and with {files} open files no more than {most} fit",
+            )
 
     def grow(self, name: str, *, partition_count: int) -> Topic:
         """Give a topic more partitions. ``ApiError`` if there is no such topic or it has as many already."""
@@ -242,6 +262,7 @@ class Topics:
             raise ApiError(
                 ErrorCode.invalid_partitions, f"topic {name!r} has {len(topic.partitions)} partitions, not fewer"
             )
+        self._must_have_room(partition_count - len(topic.partitions))
         return topic
 
     def configure(self, name: str, changes: Mapping[str, str | None], *, validate_only: bool = False) -> Topic:

@@ -164,9 +164,18 @@ def _decode_record(header: BatchHeader, raw: bytes) -> WireRecord:
     for _ in range(count):
         name, at = _read_bytes(raw, at)
         content, at = _read_bytes(raw, at)
-        headers.append(((name or b"").decode(), content))
+        headers.append((_text(name), content))
     timestamp_ms = header.base_timestamp_ms + timestamp_delta
+    if not -(2**63) <= timestamp_ms < 2**63:
+        raise MalformedBatch("a record's timestamp has more than 64 bits")
     return WireRecord(header.base_offset + offset_delta, timestamp_ms, key, value, tuple(headers))
+
+
+def _text(raw: bytes | None) -> str:
+    try:
+        return (raw or b"").decode()
+    except UnicodeDecodeError:
+        raise MalformedBatch("a header's name is not UTF-8") from None
 
 
 def _encode_record(delta: int, key: bytes | None, value: bytes | None) -> bytes:
@@ -230,8 +239,18 @@ def compress(codec: int, body: bytes) -> bytes:
     raise MalformedBatch(f"no compression codec {codec}")
 
 
-def decompress(codec: int, body: bytes) -> bytes:
-    """The opposite of ``compress``; also reads the framing of Java's snappy library."""
+MAX_DECOMPRESSED_BYTES: Final = 128 * 1024 * 1024
+"""Of one batch. A megabyte of zstd can become 32 GB; what is larger than this is damage or an attack."""
+_FIRST_ROOM_BYTES: Final = 64 * 1024
+_MORE_ROOM: Final = 8
+_NO_ROOM: Final = "failed to write whole buffer"
+
+
+def decompress(codec: int, body: bytes, *, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> bytes:
+    """The opposite of ``compress``; also reads the framing of Java's snappy library.
+
+    ``MalformedBatch`` if it is not compressed so, or becomes larger than ``max_bytes``.
+    """
     if codec == 0:
         return body
     import cramjam
@@ -239,24 +258,55 @@ def decompress(codec: int, body: bytes) -> bytes:
     try:
         match codec:
             case 1:
-                return bytes(cramjam.gzip.decompress(body))
+                return _bounded(cramjam.gzip, body, max_bytes)
             case 2:
-                return _decompress_snappy(cramjam, body)
+                return _decompress_snappy(cramjam.snappy, body, max_bytes)
             case 3:
-                return bytes(cramjam.lz4.decompress(body))
+                return _bounded(cramjam.lz4, body, max_bytes)
             case 4:
-                return bytes(cramjam.zstd.decompress(body))
+                return _bounded(cramjam.zstd, body, max_bytes)
     except cramjam.DecompressionError as error:
         raise MalformedBatch(f"the batch does not decompress: {error}") from error
     raise MalformedBatch(f"no compression codec {codec}")
 
 
-def _decompress_snappy(cramjam: Any, body: bytes) -> bytes:
+def _bounded(library: Any, body: bytes, max_bytes: int) -> bytes:
+    """Into room that grows: none of the formats says beforehand, so that it could be believed, how much it takes."""
+    import cramjam
+
+    room = min(max(_FIRST_ROOM_BYTES, _MORE_ROOM * len(body)), max_bytes)
+    while True:
+        into = bytearray(room)
+        try:
+            size = library.decompress_into(body, into)
+        except cramjam.DecompressionError as error:
+            if str(error) != _NO_ROOM:
+                raise
+            if room >= max_bytes:
+                raise _too_large(max_bytes) from None
+            room = min(_MORE_ROOM * room, max_bytes)
+        else:
+            return bytes(memoryview(into)[:size])
+
+
+def _too_large(max_bytes: int) -> MalformedBatch:
+    return MalformedBatch(f"the batch becomes larger than {max_bytes} bytes")
+
+
+def _decompress_snappy(snappy: Any, body: bytes, max_bytes: int) -> bytes:
     if not body.startswith(_XERIAL_MAGIC):
-        return bytes(cramjam.snappy.decompress_raw(body))
+        return _decompress_block(snappy, body, max_bytes)
     at, parts = 16, []
     while at < len(body):
         size = int.from_bytes(body[at : at + 4], "big")
-        parts.append(bytes(cramjam.snappy.decompress_raw(body[at + 4 : at + 4 + size])))
+        parts.append(_decompress_block(snappy, body[at + 4 : at + 4 + size], max_bytes))
+        max_bytes -= len(parts[-1])
         at += 4 + size
     return b"".join(parts)
+
+
+def _decompress_block(snappy: Any, block: bytes, max_bytes: int) -> bytes:
+    """A block of snappy says in front how large it becomes, and that much room is made for it."""
+    if snappy.decompress_raw_len(block) > max_bytes:
+        raise _too_large(max_bytes)
+    return bytes(snappy.decompress_raw(block))

@@ -7,6 +7,7 @@ encoding, transactions beyond a producer id.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -229,7 +230,7 @@ class GroupCoordinator:
         try:
             self._write(record)
         except OSError as failure:
-            failed = _not_written(failure)
+            failed = _not_written(failure, too_large=ErrorCode.invalid_commit_offset_size)
             errors.update({(o.topic, o.partition): failed for o in accepted})
         return errors
 
@@ -405,7 +406,13 @@ class GroupCoordinator:
                 self._answer(group)
 
 
-def _not_written(failure: OSError) -> ErrorCode:
-    """The answer when the journal cannot be written: retriable, and nothing unwritten was applied."""
+def _not_written(failure: OSError, *, too_large: ErrorCode = ErrorCode.unknown_server_error) -> ErrorCode:
+    """The answer when the journal cannot be written: nothing unwritten was applied, and a full disk is retriable.
+
+    A record that is too large will be so the next time; the code is what Apache Kafka says then.
+    """
+    if failure.errno == errno.EMSGSIZE:
+        log.warning("coordinator record refused", reason=failure.strerror)
+        return too_large
     log.error("coordinator record not written", error=str(failure))
     return ErrorCode.coordinator_not_available

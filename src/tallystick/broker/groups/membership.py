@@ -31,6 +31,9 @@ S = GroupStatus
 MAX_MEMBERS: Final = 2_000
 """``group.max.size``: Apache Kafka has no bound by default; here, it is more than one machine's broker serves."""
 
+MAX_MEMBERS_BYTES: Final = 4 * 1024 * 1024
+"""What the members of a group may say of themselves, all together. It stays in memory, and becomes one record."""
+
 TRANSITIONS: Final[frozenset[tuple[GroupStatus, GroupStatus]]] = frozenset(
     {
         (S.EMPTY, S.PREPARING_REBALANCE),
@@ -75,6 +78,8 @@ class Membership:
         """JoinGroup. The answer may come at once or when the rebalance is through."""
         if not self._supports(request):
             self._refuse_join(request, ticket, ErrorCode.inconsistent_group_protocol)
+        elif self._metadata_bytes_without(request.member_id) + _metadata_bytes(request) > MAX_MEMBERS_BYTES:
+            self._refuse_join(request, ticket, ErrorCode.group_max_size_reached)
         elif request.member_id == "":
             self._join_newcomer(request, ticket, now_ms)
         elif request.member_id in self._invited and request.group_instance_id is None:
@@ -90,6 +95,9 @@ class Membership:
             return True
         shared = _shared_protocols(self.members)
         return request.protocol_type == self.protocol_type and any(name in shared for name, _ in request.protocols)
+
+    def _metadata_bytes_without(self, member_id: str) -> int:
+        return sum(_metadata_bytes(member) for member in self.members.values() if member.member_id != member_id)
 
     def _join_newcomer(self, request: Join, ticket: int, now_ms: int) -> None:
         if len(self.members) + len(self._invited) >= MAX_MEMBERS and request.group_instance_id not in self._static_ids:
@@ -485,6 +493,11 @@ def _member(member_id: str, request: Join) -> Member:
         rebalance_timeout_ms=request.rebalance_timeout_ms,
         protocols=request.protocols,
     )
+
+
+def _metadata_bytes(member: Member | Join) -> int:
+    protocols = sum(len(name) + len(metadata) for name, metadata in member.protocols)
+    return protocols + len(member.client_id) + len(member.group_instance_id or "")
 
 
 def _shared_protocols(members: dict[str, Member]) -> set[str]:

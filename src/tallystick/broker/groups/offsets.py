@@ -8,8 +8,10 @@ Offsets under an open transaction never expire and never vanish but by its end (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -23,6 +25,9 @@ from tallystick.broker.groups.records import (
 from tallystick.broker.ports import JournalRecord
 
 TopicPartition = tuple[str, int]
+
+MAX_OFFSETS_IN_A_RECORD: Final = 500
+"""Each may have 4 KiB of metadata, which as JSON may take six times that: 12 MiB of the 16 that a record may have."""
 
 
 @dataclass(slots=True)
@@ -100,13 +105,23 @@ class GroupOffsets:
         return not any(partition in offsets for offsets in self.pending.values())
 
     def snapshot(self) -> Iterable[JournalRecord]:
-        """Records that give these offsets again. Positions are kept, so the order among commits survives."""
-        if self.committed:
-            yield OffsetsCommitted(group_id=self.group_id, offsets=tuple(self.committed.values()))
-        for producer_id, offsets in self.pending.items():
-            yield OffsetsPending(
-                group_id=self.group_id,
-                producer_id=producer_id,
-                producer_epoch=self.pending_epochs[producer_id],
-                offsets=tuple(offsets.values()),
-            )
+        """Records that give these offsets again. Positions are kept, so the order among commits survives.
+
+        Several for a large group: a record that is too large for the journal would keep the node from starting.
+        """
+        for offsets in _portions(self.committed.values()):
+            yield OffsetsCommitted(group_id=self.group_id, offsets=offsets)
+        for producer_id, pending in self.pending.items():
+            for offsets in _portions(pending.values()):
+                yield OffsetsPending(
+                    group_id=self.group_id,
+                    producer_id=producer_id,
+                    producer_epoch=self.pending_epochs[producer_id],
+                    offsets=offsets,
+                )
+
+
+def _portions(offsets: Iterable[CommittedOffset]) -> Iterator[tuple[CommittedOffset, ...]]:
+    rest = iter(offsets)
+    while portion := tuple(islice(rest, MAX_OFFSETS_IN_A_RECORD)):
+        yield portion

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.limits import MAX_PARTITIONS_PER_REQUEST
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
+from tallystick.wire.refusals import refusal
 
 _DEFAULT = -1
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("create_topics", context.api_version)
+    wanted = sum(_wished_partitions(context, topic) for topic in request.topics)
+    if wanted > MAX_PARTITIONS_PER_REQUEST:
+        return refusal(request, ErrorCode.policy_violation, "Excessively large number of partitions per request.")
     times = Counter(topic.name for topic in request.topics)
     results = []
     for topic in request.topics:
         try:
             _named_once(times, topic.name)
             results.append(_created(build, context, topic, validate_only=request.validate_only))
+            await asyncio.sleep(0)  # lest a request of many topics keeps everybody waiting
         except ApiError as error:
             results.append(
                 build.CreatableTopicResult(
@@ -28,6 +35,12 @@ async def handle(context: RequestContext, request: Any) -> Any:
                 )
             )
     return build.CreateTopicsResponse(throttle_time=timedelta(0), topics=tuple(results))
+
+
+def _wished_partitions(context: RequestContext, topic: Any) -> int:
+    if topic.assignments:
+        return len(topic.assignments)
+    return context.node.partitions.num_partitions if topic.num_partitions == _DEFAULT else max(topic.num_partitions, 0)
 
 
 def _named_once(times: Counter[str], name: str) -> None:

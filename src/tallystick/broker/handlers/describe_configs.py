@@ -22,7 +22,7 @@ class Resource(enum.IntEnum):
 async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("describe_configs", context.api_version)
     results = []
-    for resource in request.resources:
+    for resource in {(row.resource_type, row.resource_name): row for row in request.resources}.values():
         code, message, values = ErrorCode.none, None, {}
         try:
             values = _values(context, resource)

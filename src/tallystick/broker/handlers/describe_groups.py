@@ -17,7 +17,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("describe_groups", context.api_version)
     return build.DescribeGroupsResponse(
         throttle_time=timedelta(0),
-        groups=tuple(_describe(build, context, group_id) for group_id in request.groups),
+        groups=tuple(_describe(build, context, group_id) for group_id in dict.fromkeys(request.groups)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -19,14 +20,19 @@ async def handle(context: RequestContext, request: Any) -> Any:
         throttle_time=timedelta(0),
         topics=tuple(
             build.TopicResponse(
-                name=topic.name,
-                partitions=tuple(
-                    _partition(build, context, str(topic.name), index) for index in topic.partition_indexes
-                ),
+                name=name, partitions=tuple(_partition(build, context, name, index) for index in indexes)
             )
-            for topic in request.topics
+            for name, indexes in _once(request.topics).items()
         ),
     )
+
+
+def _once(topics: Iterable[Any]) -> dict[str, dict[int, None]]:
+    """Each partition once: else a short request could ask for a very long answer."""
+    wanted: dict[str, dict[int, None]] = {}
+    for topic in topics:
+        wanted.setdefault(str(topic.name), {}).update(dict.fromkeys(topic.partition_indexes))
+    return wanted
 
 
 def _partition(build: Any, context: RequestContext, topic: str, index: int) -> Any:

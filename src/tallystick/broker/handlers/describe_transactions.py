@@ -18,7 +18,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
     return build.DescribeTransactionsResponse(
         throttle_time=timedelta(0),
         transaction_states=tuple(
-            _describe(build, context, transactional_id) for transactional_id in request.transactional_ids
+            _describe(build, context, transactional_id) for transactional_id in dict.fromkeys(request.transactional_ids)
         ),
     )
 

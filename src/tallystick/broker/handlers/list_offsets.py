@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,7 @@ from tallystick.broker.handlers.fetch import READ_COMMITTED
 from tallystick.broker.log.partition_log import LEADER_EPOCH
 from tallystick.broker.partition import OffsetAndTime, Partition
 from tallystick.wire import schema
-from tallystick.wire.batch import MalformedBatch
-from tallystick.wire.errors import ErrorCode
+from tallystick.wire.errors import ApiError, ErrorCode
 
 
 class Spec(enum.IntEnum):
@@ -26,16 +26,23 @@ class Spec(enum.IntEnum):
     EARLIEST_PENDING_UPLOAD = -6
 
 
+_NOTHING = OffsetAndTime(-1, -1)
+
+
 async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("list_offsets", context.api_version)
     isolation_level = getattr(request, "isolation_level", 0)
+    times = Counter((topic.name, wanted.partition_index) for topic in request.topics for wanted in topic.partitions)
     return build.ListOffsetsResponse(
         throttle_time=timedelta(0),
         topics=tuple(
             build.ListOffsetsTopicResponse(
                 name=topic.name,
                 partitions=tuple(
-                    _partition(build, context, topic.name, wanted, isolation_level) for wanted in topic.partitions
+                    _partition(build, context, topic.name, wanted, isolation_level)
+                    if times[topic.name, wanted.partition_index] == 1
+                    else _told(build, wanted, ErrorCode.invalid_request, _NOTHING)
+                    for wanted in topic.partitions
                 ),
             )
             for topic in request.topics
@@ -45,13 +52,17 @@ async def handle(context: RequestContext, request: Any) -> Any:
 
 def _partition(build: Any, context: RequestContext, topic: str, wanted: Any, isolation_level: int) -> Any:
     partition = context.node.partitions.partition(topic, wanted.partition_index)
-    code, found = ErrorCode.unknown_topic_or_partition, OffsetAndTime(-1, -1)
+    code, found = ErrorCode.unknown_topic_or_partition, _NOTHING
     if partition is not None:
         code = ErrorCode.none
         try:
             found = _look_up(partition, wanted.timestamp, isolation_level)
-        except MalformedBatch:
-            code = ErrorCode.corrupt_message
+        except ApiError as error:
+            code = error.code
+    return _told(build, wanted, code, found)
+
+
+def _told(build: Any, wanted: Any, code: ErrorCode, found: OffsetAndTime) -> Any:
     return build.ListOffsetsPartitionResponse(
         partition_index=wanted.partition_index,
         error_code=code,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.limits import MAX_PARTITIONS_PER_REQUEST
 from tallystick.broker.log.partition_log import LEADER_EPOCH
 from tallystick.broker.topics import Topic
 from tallystick.wire import schema
@@ -21,7 +24,8 @@ async def handle(context: RequestContext, request: Any) -> Any:
     if wants_all:
         topics = [_topic(build, context, topic) for topic in node.partitions.all()]
     else:
-        topics = [_find(build, context, request, wanted) for wanted in request.topics]
+        making = _Making()
+        topics = [_find(build, context, request, wanted, making) for wanted in _once(request.topics)]
     return build.MetadataResponse(
         throttle_time=timedelta(0),
         brokers=(
@@ -34,7 +38,19 @@ async def handle(context: RequestContext, request: Any) -> Any:
     )
 
 
-def _find(build: Any, context: RequestContext, request: Any, wanted: Any) -> Any:
+@dataclass(slots=True)
+class _Making:
+    """How many partitions one request may still make."""
+
+    partitions: int = MAX_PARTITIONS_PER_REQUEST
+
+
+def _once(rows: Iterable[Any]) -> Iterable[Any]:
+    """Each topic once, as in Apache Kafka: else a short request could ask for a very long answer."""
+    return {row.name if row.name is not None else row.topic_id: row for row in rows}.values()
+
+
+def _find(build: Any, context: RequestContext, request: Any, wanted: Any, making: _Making) -> Any:
     topics = context.node.partitions
     topic_id: uuid.UUID | None = getattr(wanted, "topic_id", None)
     if wanted.name is None:
@@ -45,12 +61,15 @@ def _find(build: Any, context: RequestContext, request: Any, wanted: Any) -> Any
     found = topics.by_name(wanted.name)
     if found is not None:
         return _topic(build, context, found)
-    if not (context.node.settings.auto_create_topics_enable and getattr(request, "allow_auto_topic_creation", True)):
+    makes_topics = context.node.settings.auto_create_topics_enable and making.partitions >= topics.num_partitions
+    if not (makes_topics and getattr(request, "allow_auto_topic_creation", True)):
         return _failed(build, wanted.name, None, ErrorCode.unknown_topic_or_partition)
     try:
-        return _topic(build, context, topics.create(wanted.name))
+        made = topics.create(wanted.name)
     except ApiError as error:
         return _failed(build, wanted.name, None, error.code)
+    making.partitions -= len(made.partitions)
+    return _topic(build, context, made)
 
 
 def _topic(build: Any, context: RequestContext, topic: Topic) -> Any:

@@ -5,7 +5,7 @@ Version 10 (topics by id) is not answered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby
 from typing import Any, Final
@@ -40,9 +40,21 @@ async def handle(context: RequestContext, request: Any) -> Any:
                 ),
                 error_code=ErrorCode.none,
             )
-            for group in request.groups
+            for group in _once(request.groups)
         ),
     )
+
+
+def _once(groups: Iterable[Any]) -> Iterable[Any]:
+    """A group whose offsets are all wanted, once: else a short request could ask for a very long answer."""
+    every = {group.group_id for group in groups if group.topics is None}
+    told: set[str] = set()
+    for group in groups:
+        if group.group_id not in every:
+            yield group
+        elif group.topics is None and group.group_id not in told:
+            told.add(group.group_id)
+            yield group
 
 
 def _fetch(context: RequestContext, wanted: Any, *, require_stable: bool) -> Sequence[FetchedOffset]:

@@ -9,6 +9,7 @@ it, it is damage, and that is reported (``CorruptData``), never skipped.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -85,7 +86,10 @@ class FileJournal(Generic[R]):
         self.torn = TornTail(str(self.path), position, len(data) - position, "the last frame is not whole")
 
     def append(self, record: R) -> None:
-        """Write one record to the operating system; ``OSError`` with nothing written if the disk is full."""
+        """Write one record to the operating system; ``OSError`` with nothing written if the disk is full.
+
+        A record that is too large to be read back is ``OSError`` EMSGSIZE.
+        """
         if not self._replayed:
             raise TallystickError(f"{self.path} is appended to before it was replayed")
         frame = self._frame(record)
@@ -101,7 +105,10 @@ class FileJournal(Generic[R]):
     def _frame(self, record: R) -> bytes:
         payload = self._encoder.encode(record)
         if len(payload) > MAX_JOURNAL_RECORD_BYTES:
-            raise TallystickError(f"a journal record of {len(payload)} bytes; {MAX_JOURNAL_RECORD_BYTES} are allowed")
+            # As if the disk did not take it: whoever appends must be ready for that, and for nothing else.
+            raise OSError(
+                errno.EMSGSIZE, f"a journal record of {len(payload)} bytes; {MAX_JOURNAL_RECORD_BYTES} are allowed"
+            )
         return _FRAME.pack(len(payload), crc32c(payload)) + payload
 
     def compact(self, snapshot: Iterable[R]) -> None:

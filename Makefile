@@ -51,7 +51,7 @@ format: $(VENV)/dev.stamp ## rewrite the code in its format
 	@$(BIN)/ruff check --fix .
 
 bench: $(VENV)/compat.stamp ## the measurements behind the numbers in the documents
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python -m bench.$$(basename "$$script" .py) $(ARGS); done
 
 docs: $(VENV)/dev.stamp ## check that the documents match the code
 	@$(PYTEST) tests/unit/test_architecture.py tests/unit/test_rules_document.py tests/unit/test_documents.py

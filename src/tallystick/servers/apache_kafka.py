@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -29,10 +29,23 @@ _HOST: Final = "127.0.0.1"
 _START_TIMEOUT_S: Final = 90.0
 _START_ATTEMPTS: Final = 3
 _NO_MORE: Final[Mapping[str, str]] = MappingProxyType({})
-_JVM: Final = (
+SMALL: Final = (
     "-Xmx512m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",  # starts in half the time; a small server never earns the second compiler's work
+)
+"""For tests and demos: soon ready, and small."""
+AS_INSTALLED: Final = (
+    "-Xms1g",
+    "-Xmx1g",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+)
+"""What Kafka's own ``kafka-server-start.sh`` gives the Java virtual machine: for measurements."""
+_JVM: Final = (
     "-XX:-UsePerfData",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -74,7 +87,8 @@ class ApacheKafka(ManagedServer):
 
     ``data`` None means a temporary folder that ``stop`` removes; ``cache`` is where the jars are kept;
     ``num_partitions`` is what auto-created topics get. ``listeners`` are further ones, each a name with its security
-    protocol, and ``settings`` further lines of ``server.properties``. ``bootstrap`` is valid from ``start`` on and
+    protocol, ``settings`` further lines of ``server.properties``, and ``jvm`` the server's options of the Java virtual
+    machine. ``bootstrap`` is valid from ``start`` on and
     stays the same over ``restart``. Raises ``ServerFailed`` with the last log lines if it does not start.
     """
 
@@ -89,8 +103,10 @@ class ApacheKafka(ManagedServer):
         num_partitions: int = 4,
         listeners: Mapping[str, str] = _NO_MORE,
         settings: Mapping[str, str] = _NO_MORE,
+        jvm: Sequence[str] = SMALL,
     ) -> None:
         super().__init__(data)
+        self._jvm = tuple(jvm)
         self._cache = cache
         self._num_partitions = num_partitions
         self._more_listeners = listeners
@@ -122,7 +138,7 @@ class ApacheKafka(ManagedServer):
             if fresh:
                 self._write_settings(folder)
             self._format(folder, classes)
-            command = [str(java()), *_JVM, "-cp", classes, "kafka.Kafka", str(folder / "server.properties")]
+            command = [str(java()), *self._jvm, *_JVM, "-cp", classes, "kafka.Kafka", str(folder / "server.properties")]
             server = ChildServer("Apache Kafka", command, log=self.log, cwd=folder)
             server.start()
             try:
@@ -181,7 +197,7 @@ class ApacheKafka(ManagedServer):
         cluster_id = encode_cluster_id(uuid.uuid4().bytes)
         settings = str(folder / "server.properties")
         arguments = ["format", "--standalone", "--cluster-id", cluster_id, "--config", settings]
-        command = [str(java()), *_JVM, "-cp", classes, "kafka.tools.StorageTool", *arguments]
+        command = [str(java()), *SMALL, *_JVM, "-cp", classes, "kafka.tools.StorageTool", *arguments]
         done = subprocess.run(  # noqa: S603 - no shell, no foreign input
             command, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
         )

@@ -5,9 +5,9 @@ Owns: the list. Must not know: what the records mean.
 
 from __future__ import annotations
 
+from tallystick.broker.groups.classic.records import GroupGeneration
 from tallystick.broker.groups.records import (
     GroupDeleted,
-    GroupGeneration,
     OffsetsCommitted,
     OffsetsDeleted,
     OffsetsPending,

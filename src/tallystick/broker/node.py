@@ -17,7 +17,8 @@ import structlog
 from tallystick.broker.access.table import secured
 from tallystick.broker.api import Api
 from tallystick.broker.fsync_policy import FsyncPolicy
-from tallystick.broker.groups import GroupCoordinator
+from tallystick.broker.groups import GroupCoordinator, GroupSettings
+from tallystick.broker.groups.settings import DEFAULTS as GROUP_DEFAULTS
 from tallystick.broker.journal_records import AnyJournalRecord
 from tallystick.broker.log.data_folder import DataFolder
 from tallystick.broker.log.durability import Durability
@@ -145,6 +146,7 @@ def open_node(
     log_settings: LogSettings = DEFAULTS,
     topic_defaults: Mapping[str, BrokerDefault] | None = None,
     transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
+    group_settings: GroupSettings = GROUP_DEFAULTS,
     security_settings: SecuritySettings | None = None,
     static_configs: Mapping[str, str] = _NOTHING_GIVEN,
 ) -> tuple[Node, Recovery]:
@@ -170,7 +172,7 @@ def open_node(
         security = Security(
             prepared, SecurityStore(folder.security_journal, durability, plain_users=prepared.plain_users)
         )
-        groups = GroupCoordinator(journal, topics, clock)
+        groups = GroupCoordinator(journal, topics, clock, group_settings)
         transactions = TransactionCoordinator(journal, topics, clock, groups, transaction_settings)
         for record in journal.replay():
             transactions.replay(record)

@@ -22,9 +22,9 @@ from tests.unit.broker.in_process import ask, ask_with, opened
 
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator
-from tallystick.broker.groups.coordinator import Committer
-from tallystick.broker.groups.members import Join, Sync
+from tallystick.broker.groups.classic.members import Join, Sync
 from tallystick.broker.groups.records import CommittedOffset
+from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.node import Node
 from tallystick.broker.topics import Topics
@@ -170,11 +170,11 @@ class World:
                 self.values += 1
                 self.producers[""].produce(topic, b"%d" % self.values, partition=partition, transactional=False)
             case ("commit", group, topic, offset):
-                node.groups.commit_offsets(
+                node.groups.offsets.commit(
                     group, Committer(), [CommittedOffset(topic=topic, partition=0, offset=offset)]
                 )
             case ("delete offset", group, topic):
-                node.groups.delete_offsets(group, [(topic, 0)])
+                node.groups.offsets.delete(group, [(topic, 0)])
             case ("delete group", group):
                 node.groups.delete(group)
             case ("member", group):
@@ -208,7 +208,7 @@ def _tried(change: Callable[[], object]) -> None:
 
 async def _visit(groups: GroupCoordinator, group: str) -> None:
     """A member that joins, gets an assignment and leaves."""
-    joined = await groups.join(
+    joined = await groups.classic.join(
         group,
         Join(
             member_id="",
@@ -223,11 +223,11 @@ async def _visit(groups: GroupCoordinator, group: str) -> None:
             supports_skipping_assignment=False,
         ),
     )
-    await groups.sync(
+    await groups.classic.sync(
         group,
         Sync(member_id=joined.member_id, generation_id=joined.generation_id, assignments=((joined.member_id, b"one"),)),
     )
-    groups.leave(group, [(joined.member_id, None)])
+    groups.classic.leave(group, [(joined.member_id, None)])
 
 
 _names = st.sampled_from(["t", "u"])

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.unit.broker.in_process import ask, opened
 
-from tallystick.broker.groups.coordinator import Committer
 from tallystick.broker.groups.records import CommittedOffset
+from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.limits import MAX_JOURNAL_RECORD_BYTES, MAX_PARTITIONS_PER_REQUEST
 from tallystick.broker.node import Node
 from tallystick.wire import schema
@@ -32,7 +32,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 def commit(node: Node, group: str, offsets: list[CommittedOffset]) -> set[ErrorCode]:
-    return set(node.groups.commit_offsets(group, Committer(), offsets).values())
+    return set(node.groups.offsets.commit(group, Committer(), offsets).values())
 
 
 def test_a_topic_that_is_named_often_is_described_once(node: Node) -> None:
@@ -180,7 +180,7 @@ def test_a_group_with_very_many_large_offsets_does_not_keep_the_node_from_starti
             assert commit(node, "g", rows[at : at + 200]) == {ErrorCode.none}
     for _ in range(2):  # the journal is compacted by the first start
         with opened(tmp_path) as node:
-            assert len(node.groups.fetch_offsets("g", None, require_stable=True)) == count
+            assert len(node.groups.offsets.fetch("g", None, require_stable=True)) == count
 
 
 def produced(node: Node, batch: bytes) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tallystick.broker.fsync_policy import FsyncPolicy
-from tallystick.broker.groups.coordinator import Committer
 from tallystick.broker.groups.records import CommittedOffset
+from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.node import Node, open_node
 from tallystick.broker.node_settings import NodeSettings
 from tallystick.clock import ManualClock
@@ -52,7 +52,7 @@ def work(node: Node, transactions: int) -> tuple[int, int]:
     for offset in range(transactions + 1):
         assert node.transactions.add_partitions("t", *named, [("a", 0), ("a", 1)]) is ErrorCode.none
         assert node.transactions.add_group("t", *named, "g") is ErrorCode.none
-        node.groups.commit_offsets_in_transaction(
+        node.groups.offsets.commit_in_transaction(
             "g",
             Committer(),
             [CommittedOffset(topic="a", partition=0, offset=offset)],
@@ -73,11 +73,11 @@ def test_a_running_nodes_journal_stays_small_and_a_recovery_finds_the_same(
     node.compact_above_bytes = 4_000
     work(node, 20)
     assert node.journal.size_bytes < 8_000
-    states, offsets = node.transactions.transactions(), node.groups.fetch_offsets("g", None, require_stable=False)
+    states, offsets = node.transactions.transactions(), node.groups.offsets.fetch("g", None, require_stable=False)
     again = nodes()
     assert again.transactions.transactions() == states
-    assert again.groups.fetch_offsets("g", None, require_stable=False) == offsets
-    (row,) = again.groups.fetch_offsets("g", [("a", 0)], require_stable=True)
+    assert again.groups.offsets.fetch("g", None, require_stable=False) == offsets
+    (row,) = again.groups.offsets.fetch("g", [("a", 0)], require_stable=True)
     assert row.error is ErrorCode.unstable_offset_commit
 
 

@@ -1,4 +1,4 @@
-"""What the group coordinator persists.
+"""What is persisted of offsets, and of groups of both protocols.
 
 Owns: the record types. Must not know: who decides, how a journal stores.
 
@@ -54,30 +54,6 @@ class OffsetsDeleted(JournalRecord, frozen=True, tag="offsets-deleted"):
 
     group_id: str
     partitions: tuple[tuple[str, int], ...]
-
-
-class GroupMember(msgspec.Struct, frozen=True):
-    """A member with its assignment, as of the generation that it is persisted with."""
-
-    member_id: str
-    group_instance_id: str | None
-    client_id: str
-    client_host: str
-    session_timeout_ms: int
-    rebalance_timeout_ms: int
-    protocols: tuple[tuple[str, bytes], ...]
-    assignment: bytes
-
-
-class GroupGeneration(JournalRecord, frozen=True, tag="group-generation"):
-    """A group as it was when it last became stable or empty."""
-
-    group_id: str
-    generation_id: int
-    protocol_type: str | None
-    protocol_name: str | None
-    leader_id: str | None
-    members: tuple[GroupMember, ...] = ()
 
 
 class GroupDeleted(JournalRecord, frozen=True, tag="group-deleted"):

@@ -29,7 +29,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
             topic = _find(context, name, topic_id)
             name, topic_id = topic.name, topic.topic_id  # noqa: PLW2901
             # First, lest a crash in between lets a topic of the same name inherit the offsets.
-            context.node.groups.forget_topic(topic.name)
+            context.node.groups.offsets.forget_topic(topic.name)
             context.node.partitions.delete(topic)
         except ApiError as error:
             code, message = error.code, error.message

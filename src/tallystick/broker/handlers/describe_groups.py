@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.groups.members import GroupStatus
+from tallystick.broker.groups.classic.members import GroupStatus
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 
@@ -22,8 +22,8 @@ async def handle(context: RequestContext, request: Any) -> Any:
 
 
 def _describe(build: Any, context: RequestContext, group_id: str) -> Any:
-    group = context.node.groups.group(group_id)
-    if group is None:
+    found = context.node.groups.group(group_id)
+    if found is None:
         told = context.api_version >= _FIRST_VERSION_WITH_NOT_FOUND
         return build.DescribedGroup(
             error_code=ErrorCode.group_id_not_found if told else ErrorCode.none,
@@ -34,6 +34,7 @@ def _describe(build: Any, context: RequestContext, group_id: str) -> Any:
             protocol_data="",
             members=(),
         )
+    group = found.members
     stable = group.status is GroupStatus.STABLE
     return build.DescribedGroup(
         error_code=ErrorCode.none,

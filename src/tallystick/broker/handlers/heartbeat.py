@@ -10,7 +10,7 @@ from tallystick.wire import schema
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
-    error = context.node.groups.heartbeat(
+    error = context.node.groups.classic.heartbeat(
         request.group_id,
         member_id=request.member_id,
         group_instance_id=getattr(request, "group_instance_id", None),

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.groups.members import Join
+from tallystick.broker.groups.classic.members import Join
 from tallystick.wire import schema
 
 _FIRST_VERSION_WITH_KNOWN_MEMBER_ID: Final = 4
@@ -17,7 +17,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
-    reply = await context.node.groups.join(request.group_id, _join(context, request))
+    reply = await context.node.groups.classic.join(request.group_id, _join(context, request))
     build = schema.response("join_group", context.api_version)
     nullable = context.api_version >= _FIRST_VERSION_WITH_NULLABLE_PROTOCOL
     return build.JoinGroupResponse(

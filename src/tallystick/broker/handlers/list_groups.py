@@ -26,7 +26,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
                 group_state=group.status.value,
                 group_type=_TYPE,
             )
-            for group in context.node.groups.groups()
+            for group in (found.members for found in context.node.groups.groups())
             if (not states or group.status.value.lower() in states) and (not types or _TYPE in types)
         ),
     )

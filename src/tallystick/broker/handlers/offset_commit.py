@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.groups.coordinator import Committer
+from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.handlers.committed_rows import answer, offsets_of
 from tallystick.wire import schema
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
     offsets = offsets_of(request)
-    errors = context.node.groups.commit_offsets(
+    errors = context.node.groups.offsets.commit(
         request.group_id,
         Committer(
             member_id=request.member_id,

@@ -12,7 +12,7 @@ from tallystick.wire.errors import ErrorCode
 
 async def handle(context: RequestContext, request: Any) -> Any:
     partitions = [(str(topic.name), row.partition_index) for topic in request.topics for row in topic.partitions]
-    error, errors = context.node.groups.delete_offsets(request.group_id, partitions)
+    error, errors = context.node.groups.offsets.delete(request.group_id, partitions)
     build = schema.response("offset_delete", context.api_version)
     return build.OffsetDeleteResponse(
         error_code=error,

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.groups.coordinator import FetchedOffset
+from tallystick.broker.groups.requests.offsets import FetchedOffset
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 
@@ -61,7 +61,7 @@ def _fetch(context: RequestContext, wanted: Any, *, require_stable: bool) -> Seq
     partitions = None
     if wanted.topics is not None:
         partitions = [(str(topic.name), index) for topic in wanted.topics for index in topic.partition_indexes]
-    return context.node.groups.fetch_offsets(wanted.group_id, partitions, require_stable=require_stable)
+    return context.node.groups.offsets.fetch(wanted.group_id, partitions, require_stable=require_stable)
 
 
 def _topics(fetched: Sequence[FetchedOffset], topic_type: Any, partition_type: Any) -> tuple[Any, ...]:

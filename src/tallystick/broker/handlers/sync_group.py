@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.groups.members import Sync
+from tallystick.broker.groups.classic.members import Sync
 from tallystick.wire import schema
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
-    reply = await context.node.groups.sync(
+    reply = await context.node.groups.classic.sync(
         request.group_id,
         Sync(
             member_id=request.member_id,

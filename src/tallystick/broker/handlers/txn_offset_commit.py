@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.groups.coordinator import Committer
+from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.handlers.committed_rows import answer, offsets_of
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
@@ -35,7 +35,7 @@ def _commit(context: RequestContext, request: Any) -> dict[tuple[str, int], Erro
     )
     if error is not ErrorCode.none:
         return dict.fromkeys(((offset.topic, offset.partition) for offset in offsets), _code_for(context, error))
-    return context.node.groups.commit_offsets_in_transaction(
+    return context.node.groups.offsets.commit_in_transaction(
         request.group_id,
         Committer(
             member_id=getattr(request, "member_id", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import uuid
@@ -10,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from tallystick.broker.groups.coordinator import Group, GroupCoordinator
-from tallystick.broker.groups.members import Join, JoinReply, Reply, Sync, SyncReply
-from tallystick.broker.groups.membership import Membership
+from tallystick.broker.groups import GroupCoordinator, GroupSettings
+from tallystick.broker.groups.classic import joining, rebalance, staying, syncing
+from tallystick.broker.groups.classic.group import ClassicGroup
+from tallystick.broker.groups.classic.members import Join, JoinReply, Reply, Sync, SyncReply
+from tallystick.broker.groups.classic.records import GroupGeneration
+from tallystick.broker.groups.table import Group
 from tallystick.broker.ports import JournalRecord
 from tallystick.clock import ManualClock
 from tallystick.wire.errors import ErrorCode
@@ -27,15 +31,16 @@ class Meeting:
         self.records: list[JournalRecord] = []
         self.is_full = False
         self.now_ms = 0
-        self.machine = Membership("g", self._append, **options)
+        self.machine = ClassicGroup("g", self._append, GroupSettings(**options))
         self.answers: dict[int, Reply] = {}
         self._tickets = itertools.count()
         self._ids = itertools.count()
 
-    def _append(self, record: JournalRecord) -> None:
+    def _append(self, record: GroupGeneration) -> GroupGeneration:
         if self.is_full:
             raise OSError(errno.ENOSPC, "no space left on device")
         self.records.append(record)
+        return record
 
     def collect(self) -> None:
         for reply in self.machine.replies:
@@ -53,7 +58,8 @@ class Meeting:
             "rebalance_timeout_ms": REBALANCE_TIMEOUT_MS,
         } | options
         ticket = next(self._tickets)
-        self.machine.join(
+        joining.join(
+            self.machine,
             Join(
                 member_id=member_id,
                 fresh_member_id=f"m{next(self._ids)}",
@@ -82,7 +88,8 @@ class Meeting:
         to: dict[str, bytes] | None = None,
     ) -> int:
         ticket = next(self._tickets)
-        self.machine.sync(
+        syncing.sync(
+            self.machine,
             Sync(
                 member_id=member_id,
                 group_instance_id=instance,
@@ -105,16 +112,16 @@ class Meeting:
 
     def heartbeat(self, member_id: str, *, instance: str | None = None, generation_id: int | None = None) -> ErrorCode:
         generation = self.machine.generation_id if generation_id is None else generation_id
-        return self.machine.heartbeat(member_id, instance, generation, self.now_ms)
+        return staying.heartbeat(self.machine, member_id, instance, generation, self.now_ms)
 
     def leave(self, member_id: str, *, instance: str | None = None) -> ErrorCode:
-        error = self.machine.leave(member_id, instance, self.now_ms)
+        error = staying.leave(self.machine, member_id, instance, self.now_ms)
         self.collect()
         return error
 
     def tick(self, *, after_ms: int) -> None:
         self.now_ms += after_ms
-        self.machine.tick(self.now_ms)
+        rebalance.tick(self.machine, self.now_ms)
         self.collect()
 
     def stable(self, *instances: str | None) -> list[str]:
@@ -152,7 +159,7 @@ class Topic:
         return topic == "a" and 0 <= partition < 4
 
     def topic_id(self, topic: str) -> uuid.UUID | None:
-        return uuid.uuid5(uuid.NAMESPACE_OID, topic)
+        return uuid.uuid5(uuid.NAMESPACE_OID, topic) if topic == "a" else None
 
     def append_marker(self, topic: str, partition: int, **_: Any) -> None:
         raise AssertionError(f"groups write no markers, not even to {topic}-{partition}")
@@ -161,13 +168,40 @@ class Topic:
 class Office:
     """A group coordinator with a journal; ``restart`` is a crash and a recovery."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
+        self.settings = GroupSettings(**settings)
         self.journal = NotedJournal()
         self.clock = ManualClock(start_ms=1_000)
         self.coordinator = self._new()
 
     def _new(self) -> GroupCoordinator:
-        return GroupCoordinator(self.journal, Topic(), self.clock)
+        return GroupCoordinator(self.journal, Topic(), self.clock, self.settings)
+
+    def joined(self, group_id: str = "g", *, protocol_type: str = "consumer", topics: tuple[str, ...] = ("a",)) -> str:
+        """The id of one member of a stable classic group."""
+        metadata = b"\0\1" + len(topics).to_bytes(4, "big")
+        metadata += b"".join(len(topic).to_bytes(2, "big") + topic.encode() for topic in topics) + bytes(4)
+        request = Join(
+            member_id="",
+            fresh_member_id="member",
+            client_id="client",
+            client_host="127.0.0.1",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            protocol_type=protocol_type,
+            protocols=(("range", metadata),),
+            requires_known_member_id=False,
+            supports_skipping_assignment=True,
+        )
+
+        async def story() -> str:
+            member = await self.coordinator.classic.join(group_id, request)
+            await self.coordinator.classic.sync(
+                group_id, Sync(member_id=member.member_id, generation_id=member.generation_id)
+            )
+            return member.member_id
+
+        return asyncio.run(asyncio.wait_for(story(), timeout=10))
 
     def restart(self) -> None:
         self.coordinator = self._new()
@@ -177,7 +211,7 @@ class Office:
 
     def offsets(self) -> dict[str, Any]:
         """Everything durable about offsets, to compare."""
-        groups: dict[str, Group] = self.coordinator._groups
+        groups: dict[str, Group] = self.coordinator._table._groups
         return {
             group_id: (
                 dict(g.offsets.committed),

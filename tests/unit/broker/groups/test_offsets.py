@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallystick.broker.groups.coordinator import Committer
 from tallystick.broker.groups.records import CommittedOffset
+from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ PRODUCER, OTHER_PRODUCER = 7, 8
 
 def plain(office: Office, offset: int, *, partition: int = 0, topic: str = "a", metadata: str = "") -> ErrorCode:
     row = CommittedOffset(topic=topic, partition=partition, offset=offset, metadata=metadata)
-    return office.coordinator.commit_offsets("g", NOBODY, [row])[topic, partition]
+    return office.coordinator.offsets.commit("g", NOBODY, [row])[topic, partition]
 
 
 def transactional(office: Office, offset: int, *, partition: int = 0, producer_id: int = PRODUCER) -> ErrorCode:
     row = CommittedOffset(topic="a", partition=partition, offset=offset)
-    errors = office.coordinator.commit_offsets_in_transaction(
+    errors = office.coordinator.offsets.commit_in_transaction(
         "g", NOBODY, [row], producer_id=producer_id, producer_epoch=0
     )
     return errors["a", partition]
@@ -38,7 +38,7 @@ def end(office: Office, *, commit: bool, producer_id: int = PRODUCER) -> None:
 
 
 def fetched(office: Office, *, require_stable: bool = False, partition: int = 0) -> int | str:
-    (row,) = office.coordinator.fetch_offsets("g", [("a", partition)], require_stable=require_stable)
+    (row,) = office.coordinator.offsets.fetch("g", [("a", partition)], require_stable=require_stable)
     return row.offset if row.error is ErrorCode.none else row.error.name
 
 
@@ -104,7 +104,7 @@ def test_offsets_and_pending_offsets_survive_a_crash(office: Office) -> None:
     office.restart()
     assert fetched(office) == 50
     assert fetched(office, require_stable=True) == "unstable_offset_commit"
-    (row,) = office.coordinator.fetch_offsets("g", None, require_stable=False)
+    (row,) = office.coordinator.offsets.fetch("g", None, require_stable=False)
     assert row.metadata == "where from"
     end(office, commit=True)
     office.restart()
@@ -126,19 +126,19 @@ def test_an_offset_that_cannot_be_is_refused(office: Office, row: dict[str, Any]
 
 def test_a_group_id_is_not_empty(office: Office) -> None:
     row = CommittedOffset(topic="a", partition=0, offset=1)
-    assert office.coordinator.commit_offsets("", NOBODY, [row]) == {("a", 0): ErrorCode.invalid_group_id}
+    assert office.coordinator.offsets.commit("", NOBODY, [row]) == {("a", 0): ErrorCode.invalid_group_id}
 
 
 def test_a_member_of_an_unknown_group_is_of_no_generation(office: Office) -> None:
     row = CommittedOffset(topic="a", partition=0, offset=1)
     committer = Committer(member_id="m", generation_id=3)
-    assert office.coordinator.commit_offsets("g", committer, [row]) == {("a", 0): ErrorCode.illegal_generation}
+    assert office.coordinator.offsets.commit("g", committer, [row]) == {("a", 0): ErrorCode.illegal_generation}
     assert office.coordinator.groups() == ()
 
 
 def test_looking_at_an_unknown_group_does_not_make_it(office: Office) -> None:
     assert fetched(office) == -1
-    assert office.coordinator.fetch_offsets("g", None, require_stable=True) == []
+    assert office.coordinator.offsets.fetch("g", None, require_stable=True) == []
     assert office.coordinator.groups() == ()
 
 
@@ -163,10 +163,10 @@ def test_a_group_is_deleted_with_its_offsets_but_not_under_an_open_transaction(o
 
 
 def test_single_offsets_are_deleted(office: Office) -> None:
-    assert office.coordinator.delete_offsets("g", [("a", 0)]) == (ErrorCode.group_id_not_found, {})
+    assert office.coordinator.offsets.delete("g", [("a", 0)]) == (ErrorCode.group_id_not_found, {})
     plain(office, 5)
     plain(office, 6, partition=1)
-    error, errors = office.coordinator.delete_offsets("g", [("a", 0), ("a", 3)])
+    error, errors = office.coordinator.offsets.delete("g", [("a", 0), ("a", 3)])
     assert (error, set(errors.values())) == (ErrorCode.none, {ErrorCode.none})
     office.restart()
     assert (fetched(office), fetched(office, partition=1)) == (-1, 6)
@@ -174,9 +174,9 @@ def test_single_offsets_are_deleted(office: Office) -> None:
 
 def test_a_deleted_topic_takes_its_offsets_along(office: Office) -> None:
     plain(office, 5)
-    office.coordinator.forget_topic("other")
+    office.coordinator.offsets.forget_topic("other")
     assert fetched(office) == 5
-    office.coordinator.forget_topic("a")
+    office.coordinator.offsets.forget_topic("a")
     assert fetched(office) == -1
 
 
@@ -201,7 +201,7 @@ def take(office: Office, step: Any) -> None:
         case ("end", producer_id, commit):
             end(office, commit=commit, producer_id=producer_id)
         case ("delete offset", partition):
-            office.coordinator.delete_offsets("g", [("a", partition)])
+            office.coordinator.offsets.delete("g", [("a", partition)])
         case ("restart",):
             office.restart()
 

@@ -53,9 +53,9 @@ def check(node: Node) -> None:
     assert states["app/g/0/1"].status is TransactionStatus.ONGOING
     assert [states["app/g/0/1"].producer_id, states["app/g/0/1"].producer_epoch] == EXPECTED["open_producer"]
     assert states["app/g/0/2"].status is TransactionStatus.COMPLETE_COMMIT
-    (row,) = node.groups.fetch_offsets("billing", None, require_stable=False)
+    (row,) = node.groups.offsets.fetch("billing", None, require_stable=False)
     assert row.offset == 7, "the decided transaction's offset is visible now"
-    (row,) = node.groups.fetch_offsets("other", None, require_stable=False)
+    (row,) = node.groups.offsets.fetch("other", None, require_stable=False)
     assert [row.topic, row.partition, row.offset] == EXPECTED["other"][0]
 
 

@@ -221,9 +221,9 @@ class Transactions(RuleBasedStateMachine):
     @invariant()
     def offsets_are_those_committed(self) -> None:
         for played in self.all.values():
-            (row,) = self.node.groups.fetch_offsets(played.group, [(played.topic, 0)], require_stable=False)
+            (row,) = self.node.groups.offsets.fetch(played.group, [(played.topic, 0)], require_stable=False)
             assert row.offset == played.model.committed_offset, played.model
-            (row,) = self.node.groups.fetch_offsets(played.group, [(played.topic, 0)], require_stable=True)
+            (row,) = self.node.groups.offsets.fetch(played.group, [(played.topic, 0)], require_stable=True)
             pending = played.model.open is not None and played.model.open.offset is not None
             assert (row.error.name == "unstable_offset_commit") == pending, played.model
 

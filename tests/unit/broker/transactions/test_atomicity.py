@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.broker.groups import GroupCoordinator
-from tallystick.broker.groups.coordinator import Committer
 from tallystick.broker.groups.records import CommittedOffset
+from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.transactions import TransactionCoordinator
 from tallystick.clock import ManualClock
@@ -91,7 +91,7 @@ class Machine:
         for partition in PARTITIONS:
             self.disk.logs[partition].append(("data", *owner))
         assert self.transactions.add_group("t", *owner, "g") is ErrorCode.none
-        errors = self.groups.commit_offsets_in_transaction(
+        errors = self.groups.offsets.commit_in_transaction(
             "g",
             Committer(),
             [CommittedOffset(topic="a", partition=0, offset=offset)],
@@ -102,7 +102,7 @@ class Machine:
         return owner
 
     def visible_offset(self) -> int:
-        (row,) = self.groups.fetch_offsets("g", [("a", 0)], require_stable=True)
+        (row,) = self.groups.offsets.fetch("g", [("a", 0)], require_stable=True)
         assert row.error is ErrorCode.none
         return row.offset
 

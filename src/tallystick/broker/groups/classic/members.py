@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from tallystick.broker.groups.records import GroupMember
+from tallystick.broker.groups.classic.records import GroupMember
 from tallystick.wire.errors import ErrorCode
 
 Protocols = tuple[tuple[str, bytes], ...]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallystick.broker.groups.members import GroupStatus, JoinReply
+from tallystick.broker.groups.classic.members import GroupStatus, JoinReply
 from tallystick.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def check(meeting: Meeting, last_generation: int) -> None:
     assert machine.generation_id >= last_generation
     assert all(member_id == member.member_id for member_id, member in members.items())
     static = {m.group_instance_id: m.member_id for m in members.values() if m.group_instance_id is not None}
-    assert machine._static_ids == static
-    assert machine._unsynced <= members.keys()
+    assert machine.static_ids == static
+    assert machine.unsynced <= members.keys()
     match machine.status:
         case GroupStatus.EMPTY:
             assert (members, machine.leader_id) == ({}, None)

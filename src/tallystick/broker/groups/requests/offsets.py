@@ -1,0 +1,193 @@
+"""Offsets of groups, as requests ask for them: committed, fetched, deleted, settled at a transaction's end.
+
+Owns: who may commit what, and the answers. Must not know: the protocol's encoding, members beyond whether one may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tallystick.broker.groups.classic.staying import check_commit
+from tallystick.broker.groups.offsets import TopicPartition
+from tallystick.broker.groups.records import CommittedOffset, OffsetsDeleted
+from tallystick.broker.groups.settings import GroupSettings
+from tallystick.broker.groups.table import Group, GroupTable, not_written
+from tallystick.broker.ports import PartitionWriter
+from tallystick.clock import Clock
+from tallystick.wire.errors import ErrorCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committer:
+    """Who commits offsets, as it says itself; generation -1 and an empty id mean: not a member."""
+
+    member_id: str = ""
+    group_instance_id: str | None = None
+    generation_id: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedOffset:
+    """One partition's answer to OffsetFetch; offset -1 means none."""
+
+    topic: str
+    partition: int
+    error: ErrorCode = ErrorCode.none
+    offset: int = -1
+    leader_epoch: int = -1
+    metadata: str = ""
+
+
+class OffsetRequests:
+    """OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete."""
+
+    def __init__(self, table: GroupTable, partitions: PartitionWriter, clock: Clock, settings: GroupSettings) -> None:
+        self._table = table
+        self._partitions = partitions
+        self._clock = clock
+        self._settings = settings
+
+    def commit(
+        self, group_id: str, committer: Committer, offsets: Sequence[CommittedOffset]
+    ) -> dict[TopicPartition, ErrorCode]:
+        """OffsetCommit: one error for each partition."""
+        return self._commit(group_id, committer, offsets, producer=None)
+
+    def commit_in_transaction(
+        self,
+        group_id: str,
+        committer: Committer,
+        offsets: Sequence[CommittedOffset],
+        *,
+        producer_id: int,
+        producer_epoch: int,
+    ) -> dict[TopicPartition, ErrorCode]:
+        """TxnOffsetCommit. The caller has checked that the producer's open transaction has this group."""
+        return self._commit(group_id, committer, offsets, producer=(producer_id, producer_epoch))
+
+    def _commit(
+        self,
+        group_id: str,
+        committer: Committer,
+        offsets: Sequence[CommittedOffset],
+        *,
+        producer: tuple[int, int] | None,
+    ) -> dict[TopicPartition, ErrorCode]:
+        error = self._check_committer(group_id, committer, transactional=producer is not None)
+        if error is not ErrorCode.none:
+            return {(o.topic, o.partition): error for o in offsets}
+        errors = {(o.topic, o.partition): self._check_offset(o) for o in offsets}
+        now_ms = self._clock.now_ms()
+        accepted = [
+            msgspec.structs.replace(o, committed_ms=now_ms)
+            for o in offsets
+            if errors[o.topic, o.partition] is ErrorCode.none
+        ]
+        if not accepted:
+            return errors
+        state = self._table.find_or_make(group_id).offsets
+        record = state.commit(accepted) if producer is None else state.commit_pending(*producer, accepted)
+        try:
+            self._table.write(record)
+        except OSError as failure:
+            failed = not_written(failure, too_large=ErrorCode.invalid_commit_offset_size)
+            errors.update({(o.topic, o.partition): failed for o in accepted})
+        return errors
+
+    def _check_committer(self, group_id: str, committer: Committer, *, transactional: bool) -> ErrorCode:
+        error = self._table.check_id(group_id)
+        if error is not ErrorCode.none:
+            return error
+        group = self._table.find(group_id)
+        if group is None:
+            return ErrorCode.none if committer.generation_id < 0 else ErrorCode.illegal_generation
+        return check_commit(
+            group.members,
+            committer.member_id,
+            committer.group_instance_id,
+            committer.generation_id,
+            self._clock.monotonic_ms(),
+            transactional=transactional,
+        )
+
+    def _check_offset(self, offset: CommittedOffset) -> ErrorCode:
+        if not self._partitions.exists(offset.topic, offset.partition):
+            return ErrorCode.unknown_topic_or_partition
+        if len(offset.metadata.encode()) > self._settings.offset_metadata_max_bytes:
+            return ErrorCode.offset_metadata_too_large
+        return ErrorCode.none
+
+    def fetch(
+        self, group_id: str, partitions: Sequence[TopicPartition] | None, *, require_stable: bool
+    ) -> list[FetchedOffset]:
+        """OffsetFetch; ``partitions`` None: all that have an offset.
+
+        With ``require_stable`` a partition whose offset an open transaction may still change answers
+        UNSTABLE_OFFSET_COMMIT (KIP-447).
+        """
+        group = self._table.find(group_id)
+        if group is None:
+            return [FetchedOffset(topic, partition) for topic, partition in partitions or ()]
+        offsets = group.offsets
+        if partitions is None:
+            partitions = list(offsets.committed)
+        fetched = []
+        for topic, partition in partitions:
+            committed = offsets.committed.get((topic, partition))
+            if require_stable and not offsets.is_stable((topic, partition)):
+                fetched.append(FetchedOffset(topic, partition, ErrorCode.unstable_offset_commit))
+            elif committed is None:
+                fetched.append(FetchedOffset(topic, partition))
+            else:
+                fetched.append(
+                    FetchedOffset(
+                        topic,
+                        partition,
+                        ErrorCode.none,
+                        committed.offset,
+                        committed.leader_epoch,
+                        committed.metadata,
+                    )
+                )
+        return fetched
+
+    def delete(
+        self, group_id: str, partitions: Sequence[TopicPartition]
+    ) -> tuple[ErrorCode, dict[TopicPartition, ErrorCode]]:
+        """OffsetDelete (KIP-496): of topics that no member subscribes to."""
+        group = self._table.find(group_id)
+        if group is None:
+            return ErrorCode.group_id_not_found, {}
+        error = group.members.check_offset_delete()
+        if error is not ErrorCode.none:
+            return error, {}
+        errors = {(topic, index): self._check_delete(group, topic) for topic, index in partitions}
+        known = tuple(p for p, e in errors.items() if e is ErrorCode.none and p in group.offsets.committed)
+        try:
+            if known:
+                self._table.write(OffsetsDeleted(group_id=group_id, partitions=known))
+        except OSError as failure:
+            return not_written(failure), {}
+        return ErrorCode.none, errors
+
+    def _check_delete(self, group: Group, topic: str) -> ErrorCode:
+        if self._partitions.topic_id(topic) is None:
+            return ErrorCode.unknown_topic_or_partition
+        return ErrorCode.group_subscribed_to_topic if group.members.reads(topic) else ErrorCode.none
+
+    def forget_topic(self, topic: str) -> None:
+        """The topic was deleted: so are its committed offsets, lest a topic of the same name inherits them."""
+        for group in self._table:
+            gone = tuple(p for p in group.offsets.committed if p[0] == topic)
+            if gone:
+                self._table.write(OffsetsDeleted(group_id=group.group_id, partitions=gone))
+
+    def settle(self, group_id: str, producer_id: int, *, commit: bool) -> None:
+        """Make the producer's pending offsets visible, or drop them. Repeating it does nothing. ``OSError``: undone."""
+        group = self._table.find(group_id)
+        record = None if group is None else group.offsets.end_pending(producer_id, commit=commit)
+        if record is not None:
+            self._table.write(record)

@@ -140,6 +140,8 @@ class SupervisedWorkers:
         workers: int = 1,
         kill_at: str | None = None,
         guarantee: str = "exactly-once",
+        lanes: int = 1,
+        partitions: int = 2,
     ) -> None:
         self.folder = folder
         self.kill_log = folder / "kills.jsonl"
@@ -147,15 +149,16 @@ class SupervisedWorkers:
             **os.environ,
             "PIPELINE_TEST_PREFIX": prefix,
             "PIPELINE_TEST_GUARANTEE": guarantee,
+            "PIPELINE_TEST_PARTITIONS": str(partitions),
             "TALLYSTICK_KILL_LOG": str(self.kill_log),
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "src")]),
         }
         if kill_at is not None:
             environment["TALLYSTICK_KILL_AT"] = kill_at
         options = ["--bootstrap", bootstrap, "--workers", str(workers), "--slot-prefix", "w", "--batch-records", "50"]
         options += ["--run-dir", str(folder), "--stats-dir", str(folder / "stats"), "--commit-interval-ms", "50"]
         options += ["--consumer", "session.timeout.ms=8000", "--consumer", "heartbeat.interval.ms=500"]
-        options += ["--producer", "transaction.timeout.ms=7000"]
+        options += ["--producer", "transaction.timeout.ms=7000", "--lanes", str(lanes)]
         code = "import typer; from tallystick.cli.run import run; typer.run(run)"
         command = [sys.executable, "-c", code, "tests.support.pipeline_app:build", *options]
         with (folder / "log.jsonl").open("w") as log:

@@ -17,7 +17,8 @@ class Event(msgspec.Struct):
 def build() -> App:
     """Two steps that copy: ``{prefix}-a`` to ``{prefix}-b`` to ``{prefix}-c``."""
     prefix = os.environ["PIPELINE_TEST_PREFIX"]
-    first, second, third = (Topic(f"{prefix}-{letter}", Event, partitions=2) for letter in "abc")
+    partitions = int(os.environ.get("PIPELINE_TEST_PARTITIONS", "2"))
+    first, second, third = (Topic(f"{prefix}-{letter}", Event, partitions=partitions) for letter in "abc")
     app = App(prefix, guarantee=Guarantee(os.environ.get("PIPELINE_TEST_GUARANTEE", "exactly-once")))
 
     @app.step(source=first, emits=[second])

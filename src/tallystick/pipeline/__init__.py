@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.context import Context, Emit, emit
+from tallystick.pipeline.exactly_once_loop import ExactlyOnceLoop
 from tallystick.pipeline.guarantee import Guarantee
-from tallystick.pipeline.loop import ExactlyOnceLoop
 from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Headers, Output, Record

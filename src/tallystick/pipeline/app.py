@@ -14,6 +14,7 @@ from tallystick.ids import TransactionalId
 from tallystick.pipeline.context import Context, Emit
 from tallystick.pipeline.functions import FunctionProcessor
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.plan import the_one
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
 from tallystick.pipeline.ports import Processor
 from tallystick.pipeline.topics import Topic
@@ -28,7 +29,8 @@ StepFunction = Callable[[T, Context], Emit | Iterable[Emit] | None]
 class Step:
     """One consumer group's work: source topics, and a factory for the processor that handles their records.
 
-    ``topics`` are the topics that must exist before the step starts, name to partition count or None.
+    ``topics`` are the topics that must exist before the step starts, name to partition count or None. ``processor``
+    is the only one that there is, if the application made it: several lanes cannot share it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Step:
     factory: Callable[[], Processor]
     on_error: ErrorPolicy
     topics: dict[str, int | None]
+    processor: Processor | None = None
 
 
 class App:
@@ -92,19 +95,15 @@ class App:
     ) -> None:
         """Declare a step whose work a ``Processor`` does, such as a SQL effect.
 
-        Give ``factory`` instead of ``processor`` when the processor holds connections: each worker process calls
-        it once, in the thread that runs the step.
+        Give ``factory`` instead of ``processor`` when the processor holds connections, and for workers with several
+        lanes: each worker process calls it once for each lane, in the thread that runs the lane.
         """
         if (processor is None) == (factory is None):
             raise ConfigurationError(f"step {name!r} needs a processor or a factory, and not both")
-        made = processor
-
-        def given() -> Processor:
-            if made is None:
-                raise ConfigurationError(f"step {name!r} has no processor")
-            return made
-
-        self._declare(name, sources, factory or given, on_error, emits)
+        if processor is not None:
+            self._declare(name, sources, the_one(processor, lanes=1), on_error, emits, processor)
+        elif factory is not None:
+            self._declare(name, sources, factory, on_error, emits)
 
     def dead_letter_topic(self, step: str) -> str:
         """Name of the topic that takes the records which ``step`` could not process."""
@@ -117,6 +116,7 @@ class App:
         factory: Callable[[], Processor],
         on_error: ErrorPolicy,
         emits: Sequence[Topic[Any] | str],
+        processor: Processor | None = None,
     ) -> None:
         TransactionalId(application=self.name, group=f"{self.name}.{name}", slot=name, lane=0)
         if name in self._steps:
@@ -128,4 +128,4 @@ class App:
             topic_name, partitions = (topic, None) if isinstance(topic, str) else (topic.name, topic.partitions)
             topics[topic_name] = partitions or topics.get(topic_name)
         names = tuple(dict.fromkeys(topic if isinstance(topic, str) else topic.name for topic in sources))
-        self._steps[name] = Step(name, names, factory, on_error, topics)
+        self._steps[name] = Step(name, names, factory, on_error, topics, processor)

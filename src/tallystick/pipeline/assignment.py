@@ -1,6 +1,7 @@
 """The partitions a step owns: where each starts, which note its commits carry, and how to go back.
 
-Owns: the assignment, its membership, start offsets (rule 10) and rewinding (rule 8). Must not know: transactions.
+Owns: the assignment, its membership, start offsets (rule 10) and rewinding (rule 8). Must not know: transactions,
+lanes' threads.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tallystick.errors import AbortableError, ConfigurationError, RetriableError
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.kafka_client import Cluster, GroupConsumer, Membership, Partition
 from tallystick.pipeline.patience import Patience
-from tallystick.pipeline.starts import OffsetNote, Starts, StoredOffset, TopicFacts, resolve
+from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts, lanes_so_far, resolve
 
 log = structlog.get_logger(__name__)
 
@@ -25,25 +26,39 @@ _REFRESH_INTERVAL_MS: Final = 1_000
 class Assignment:
     """Listens to rebalances and answers with explicit offsets; tells ``changed`` after each of them.
 
-    All methods run in the step's thread, the rebalance ones inside ``poll``.
+    All methods run in the polling thread, the rebalance ones inside ``poll``. Other threads may read the public
+    attributes: each is a frozen value that is replaced as a whole.
     """
 
     def __init__(
-        self, *, group: str, cluster: Cluster, sources: Sequence[str], patience: Patience, counters: Counters
+        self,
+        *,
+        group: str,
+        cluster: Cluster,
+        sources: Sequence[str],
+        patience: Patience,
+        counters: Counters,
+        lanes: int = 1,
     ) -> None:
         self._group = group
         self._cluster = cluster
         self._sources = tuple(sources)
         self._patience = patience
         self._counters = counters
+        self._lanes = lanes
+        self._most_lanes = lanes
         self._consumer: GroupConsumer | None = None
         self._changed: Callable[[str], None] = lambda _how: None
         self._facts: dict[str, TopicFacts] = {}
-        self._notes: dict[str, OffsetNote] = {}
         self._covered = False
         self._next_refresh_ms = 0
         self.owned: frozenset[Partition] = frozenset()
         self.membership: Membership | None = None
+        """As of the assignment; None while there is none."""
+        self.member_id = ""
+        """As last seen."""
+        self.notes: Mapping[str, str] = {}
+        """Metadata for offset commits, by topic."""
         self.changes = 0
 
     def attach(self, consumer: GroupConsumer, changed: Callable[[str], None]) -> None:
@@ -57,16 +72,22 @@ class Assignment:
             raise ConfigurationError("the assignment has no consumer yet")
         return self._consumer
 
-    @property
-    def notes(self) -> dict[str, str]:
-        """Metadata for offset commits, by topic."""
-        return {topic: note.encode() for topic, note in self._notes.items()}
+    def lanes_so_far(self, facts: Mapping[str, TopicFacts]) -> int:
+        """The largest number of lanes that any member of the group ever had, ours included.
+
+        To be asked before the group is joined: every transactional id that a lane may have used is settled before
+        offsets are fetched (rule 5). From then on our own notes say it too.
+        """
+        partitions = [(topic, number) for topic in self._sources for number in range(facts[topic].partitions)]
+        stored = self._patience.call("the group's lanes", lambda: self._cluster.group_offsets(self._group, partitions))
+        self._most_lanes = max(self._lanes, lanes_so_far(stored.values()))
+        return self._most_lanes
 
     # -- RebalanceListener
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         self.owned = frozenset(partitions)
-        self.membership = self.consumer.membership()
+        self.membership = self.look()
         starts: dict[Partition, int] = {}
         if partitions:
             starts = self._start_offsets(partitions)
@@ -95,22 +116,39 @@ class Assignment:
 
     # -- positions
 
+    def look(self) -> Membership:
+        """The membership as librdkafka has it now."""
+        membership = self.consumer.membership()
+        self.member_id = membership.member_id
+        return membership
+
+    def is_member(self, member_id: str) -> bool:
+        return self.look().member_id == member_id
+
+    def news(self) -> tuple[str, ...]:
+        """None: whoever polls is told at once."""
+        return ()
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        self.consumer.commit(offsets, self.notes)
+
     def current_membership(self) -> Membership:
         """The membership that a transaction begins under.
 
         ``AbortableError`` if the group has moved on since the assignment, of which the next ``poll`` will tell
         (rules 1 and 2).
         """
-        membership = self.consumer.membership()
+        membership = self.look()
         if self.membership is None or membership != self.membership or not membership.is_fencing:
             raise AbortableError(f"the group {self._group} has moved on: a rebalance is waiting")
         return membership
 
-    def rewind(self) -> None:
-        """Go back to the committed offsets of all owned partitions; what was fetched is dropped."""
-        if not self.owned:
+    def rewind(self, among: Callable[[Partition], bool] = lambda _partition: True) -> None:
+        """Go back to the committed offsets of the owned partitions; what was fetched of them is dropped."""
+        mine = sorted(filter(among, self.owned))
+        if not mine:
             return
-        stored = self._patience.call("committed offsets", lambda: self.consumer.committed(sorted(self.owned)))
+        stored = self._patience.call("committed offsets", lambda: self.consumer.committed(mine))
         missing = [partition for partition, found in stored.items() if found.offset is None]
         if missing:
             raise ConfigurationError(
@@ -153,14 +191,20 @@ class Assignment:
         fresh = {}
         for partition in missing:
             fresh[partition] = self._patience.call("log start", partial(self.consumer.earliest, partition))
-        if fresh:
-            self._commit_starts(fresh)
         offsets = {partition: found.offset for partition, found in stored.items() if found.offset is not None}
-        return {partition: fresh[partition] if partition in fresh else offsets[partition] for partition in partitions}
+        starts = {partition: fresh[partition] if partition in fresh else offsets[partition] for partition in partitions}
+        understated = [partition for partition in partitions if self._understates_lanes(stored[partition])]
+        if unsaid := {partition: starts[partition] for partition in (*fresh, *understated)}:
+            self._commit_starts(unsaid)
+        return starts
 
-    def _commit_starts(self, fresh: Mapping[Partition, int]) -> None:
+    def _understates_lanes(self, found: StoredOffset) -> bool:
+        """Whether a lane of ours might be forgotten: its id must be on record before its first transaction (rule 5)."""
+        return self._lanes > 1 and found.offset is not None and (found.note is None or found.note.lanes < self._lanes)
+
+    def _commit_starts(self, starts: Mapping[Partition, int]) -> None:
         try:
-            self._patience.call("start offsets", lambda: self.consumer.commit(fresh, self.notes))
+            self._patience.call("start offsets", lambda: self.consumer.commit(starts, self.notes))
         except AbortableError as error:
             # Another rebalance is on its way already: without a membership nothing begins until it is here.
             log.info("start offsets not committed", group=self._group, error=str(error))
@@ -169,15 +213,18 @@ class Assignment:
     def _resolve(self, stored: Mapping[Partition, StoredOffset], *, owned: Iterable[Partition]) -> list[Partition]:
         mine = list(owned)
         missing: list[Partition] = []
+        notes: dict[str, OffsetNote] = {}
+        self._most_lanes = max(self._most_lanes, lanes_so_far(stored.values()))
         whole = True
         for topic, facts in self._facts.items():
             by_number = {number: found for (name, number), found in stored.items() if name == topic}
             own = [number for name, number in mine if name == topic]
-            starts: Starts = resolve(topic, facts, by_number, own, group=self._group)
-            self._notes[topic] = starts.note
+            starts = resolve(topic, facts, by_number, own, group=self._group, lanes=self._most_lanes)
+            notes[topic] = starts.note
             missing.extend((topic, number) for number in starts.missing)
             whole = whole and starts.note.partitions >= facts.partitions
         self._covered = whole
+        self.notes = {topic: note.encode() for topic, note in notes.items()}
         return missing
 
     def _all_partitions(self) -> list[Partition]:

@@ -75,8 +75,8 @@ class AtLeastOnce:
         reach(places.AFTER_PRODUCE)
         parts.patience.call("flush", self._producer.flush)
         reach(places.BEFORE_COMMIT)
-        parts.assignment.refresh_notes()
-        parts.patience.call("commit", lambda: parts.assignment.consumer.commit(batch.positions, parts.assignment.notes))
+        parts.positions.refresh_notes()
+        parts.patience.call("commit", lambda: parts.positions.commit(batch.positions))
         parts.work.finished(batch)
         parts.counters.commits += 1
         parts.counters.records_in += len(batch.records)
@@ -89,7 +89,7 @@ class AtLeastOnce:
         self._parts.counters.aborts[cause] += 1
         log.warning("rewind", cause=cause, error=str(error))
         self._producer.take_failures()
-        self._parts.assignment.rewind()
+        self._parts.positions.rewind()
 
     def _pause(self, error: BaseException) -> None:
         self._failures_in_a_row += 1

@@ -39,16 +39,14 @@ class AtMostOnce:
         parts = self._parts
         reach(places.AFTER_POLL)
         reach(places.BEFORE_COMMIT)
-        parts.assignment.refresh_notes()
+        parts.positions.refresh_notes()
         try:
-            parts.patience.call(
-                "commit", lambda: parts.assignment.consumer.commit(batch.positions, parts.assignment.notes)
-            )
+            parts.patience.call("commit", lambda: parts.positions.commit(batch.positions))
         except AbortableError as error:
             # The group moved on: the batch belongs to the next owner, and none of it was processed.
             parts.counters.aborts["assignment"] += 1
             log.warning("rewind", cause="assignment", error=str(error))
-            parts.assignment.rewind()
+            parts.positions.rewind()
             return
         parts.counters.commits += 1
         parts.counters.records_in += len(batch.records)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import msgspec
 
 @dataclass(slots=True)
 class Counters:
-    """Totals of one step in one process. Written by the step's thread only."""
+    """Totals of one step in one process, or of one of its lanes. Written by one thread only."""
 
     records_in: int = 0
     """Records of batches that were finished (committed, under exactly-once)."""
@@ -33,6 +34,18 @@ class Counters:
     """Aborted transactions, or rewound batches, by cause (rule 18)."""
     producers_discarded: Counter[str] = field(default_factory=Counter)
     """Producers replaced, by cause (rule 15)."""
+
+    @classmethod
+    def total(cls, parts: Iterable[Counters]) -> Counters:
+        """The sum, as of now; the parts may go on counting in their threads."""
+        total = cls()
+        for part in parts:
+            for one in fields(cls):
+                value = getattr(part, one.name)
+                if isinstance(value, Counter):
+                    value = Counter(dict(value))  # a copy in one step: adding would iterate while it may grow
+                setattr(total, one.name, getattr(total, one.name) + value)
+        return total
 
     def snapshot(self) -> dict[str, Any]:
         """All totals as plain values."""

@@ -119,7 +119,7 @@ _TABLE: Final[dict[tuple[Phase, Event], Phase]] = {
         for phase in _LIVE_PHASES
         for event in (Event.ASSIGNED, Event.REVOKED, Event.LOST)
     },
-    **{(Phase.POLLED, event): Phase.REWINDING for event in (Event.ASSIGNED, Event.REVOKED, Event.LOST)},
+    **{(Phase.POLLED, event): Phase.REWINDING for event in (Event.ASSIGNED, Event.REVOKING, Event.REVOKED, Event.LOST)},
 }
 
 _ACTIONS: Final = {

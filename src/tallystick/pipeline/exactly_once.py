@@ -6,7 +6,7 @@ errors are recognised (``error_classes``), what the step does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -45,9 +45,11 @@ _MEMBERSHIP_EVENTS: Final = {
 class ExactlyOnce:
     """One lane: one transactional producer, one open transaction at a time.
 
-    A transaction lives between two polls. Rebalances are served inside ``poll`` only, so a revocation waits for the
-    open transaction's end, which ``transaction.timeout.ms`` bounds (rule 4). What the group does in the meantime
-    shows as a membership that differs from the assignment's; then the transaction aborts (rules 1 and 2).
+    In the polling thread a transaction lives between two polls. Rebalances are served inside ``poll`` only, so a
+    revocation waits for the open transaction's end, which ``transaction.timeout.ms`` bounds (rule 4). In a thread of
+    its own the lane hears of a rebalance between two actions, and whoever polls waits for it (``lanes``). What the
+    group does in the meantime shows as a membership that differs from the assignment's; then the transaction aborts
+    (rules 1 and 2).
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -87,6 +89,11 @@ class ExactlyOnce:
         self._to(_MEMBERSHIP_EVENTS[how])
         self._parts.work.failures.forget()
 
+    def hear(self, news: Iterable[str]) -> None:
+        """Changes of the assignment that happened while the lane was busy elsewhere."""
+        for how in news:
+            self.changed(how)
+
     def deliver(self, batch: Batch) -> None:
         self._batch = batch
         self._to(Event.POLLED)
@@ -108,7 +115,11 @@ class ExactlyOnce:
         self._cycle = self._cycle.after(event)
 
     def _run_until_idle(self) -> None:
-        while (action := self._cycle.action) not in {Action.POLL, Action.WAIT, Action.STOP}:
+        while True:
+            self.hear(self._parts.positions.news())
+            action = self._cycle.action
+            if action in {Action.POLL, Action.WAIT, Action.STOP}:
+                return
             self._perform(action)
 
     def _perform(self, action: Action) -> None:
@@ -220,12 +231,12 @@ class ExactlyOnce:
     def _prove_slot(self) -> None:
         """Initialising fences whoever holds the transactional id, so the slot must still be ours (rule 5)."""
         holder = self._parts.slot_holder()
-        if holder is not None and holder != self._parts.assignment.consumer.membership().member_id:
+        if holder is not None and not self._parts.positions.is_member(holder):
             raise FencedError(f"the slot is held by member {holder}")
 
     def _rewind(self) -> None:
         self._drop_batch()
-        self._parts.assignment.rewind()
+        self._parts.positions.rewind()
         self._to(Event.REWOUND)
 
     def _begin(self) -> None:
@@ -234,8 +245,8 @@ class ExactlyOnce:
         if producer.suspicion is not None:
             self._lose_producer("connection", producer.suspicion)
             return
-        self._membership = self._parts.assignment.current_membership()
-        self._parts.assignment.refresh_notes()
+        self._membership = self._parts.positions.current_membership()
+        self._parts.positions.refresh_notes()
         producer.begin()
         self._deadline_ms = self._parts.clock.monotonic_ms() + self._parts.transaction_timeout_ms
         self._to(Event.BEGAN)
@@ -256,10 +267,10 @@ class ExactlyOnce:
             self._lose_producer("deadline", "the transaction's time ran out before its offsets were sent")
             return
         reach(places.BEFORE_OFFSETS)
-        membership = self._parts.assignment.current_membership()
+        membership = self._parts.positions.current_membership()
         if membership != self._membership:
             raise AbortableError("the membership changed since the transaction began")
-        self._live_producer().send_offsets(self._current_batch().positions, self._parts.assignment.notes, membership)
+        self._live_producer().send_offsets(self._current_batch().positions, self._parts.positions.notes, membership)
         self._to(Event.OFFSETS_SENT)
         reach(places.AFTER_OFFSETS)
 

@@ -19,11 +19,15 @@ import msgspec
 from tallystick.errors import ConfigurationError
 
 
-class OffsetNote(msgspec.Struct, frozen=True, tag="tallystick.1", tag_field="format"):
-    """Metadata of an offset commit. Frozen format."""
+class OffsetNote(msgspec.Struct, frozen=True, omit_defaults=True, tag="tallystick.1", tag_field="format"):
+    """Metadata of an offset commit. Frozen format.
+
+    ``lanes`` is the largest number of lanes that a member of the group ever had; it never goes down (rule 5).
+    """
 
     topic_id: str
     partitions: int
+    lanes: int = 1
 
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -48,6 +52,11 @@ class StoredOffset:
 
     offset: int | None
     metadata: str | None = None
+
+    @property
+    def note(self) -> OffsetNote | None:
+        """The note that came with it, if there is an offset and we wrote it."""
+        return None if self.offset is None else read_note(self.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +83,28 @@ def covered(stored: Mapping[int, StoredOffset], partitions: int) -> int:
     return count
 
 
+def lanes_so_far(stored: Iterable[StoredOffset]) -> int:
+    """The largest number of lanes that the group's notes tell of."""
+    return max((found.note.lanes for found in stored if found.note is not None), default=1)
+
+
 def resolve(
-    topic: str, facts: TopicFacts, stored: Mapping[int, StoredOffset], owned: Iterable[int], *, group: str
+    topic: str,
+    facts: TopicFacts,
+    stored: Mapping[int, StoredOffset],
+    owned: Iterable[int],
+    *,
+    group: str,
+    lanes: int = 1,
 ) -> Starts:
     """Starts for the ``owned`` partitions of ``topic``, from the committed offsets of all its partitions.
 
-    ``ConfigurationError`` if offsets belong to a topic of the same name that no longer exists, or were lost.
+    ``lanes`` is the largest number of lanes known so far. ``ConfigurationError`` if offsets belong to a topic of the
+    same name that no longer exists, or were lost.
     """
     claimed = 0
     for partition, found in sorted(stored.items()):
-        note = read_note(found.metadata) if found.offset is not None else None
+        note = found.note
         if note is None:
             continue
         if note.topic_id != facts.topic_id:
@@ -103,4 +124,5 @@ def resolve(
             remedy="Set them by hand (kafka-consumer-groups --reset-offsets) after deciding what may be skipped "
             "or repeated; see offsets.retention.minutes",
         )
-    return Starts(missing, OffsetNote(facts.topic_id, max(claimed, covered(stored, facts.partitions))))
+    partitions = max(claimed, covered(stored, facts.partitions))
+    return Starts(missing, OffsetNote(facts.topic_id, partitions, max(lanes, lanes_so_far(stored.values()))))

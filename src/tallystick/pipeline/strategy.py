@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tallystick.clock import Clock
-from tallystick.pipeline.assignment import Assignment
 from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.kafka_client import Producer
 from tallystick.pipeline.patience import Patience
+from tallystick.pipeline.positions import Positions
 from tallystick.pipeline.work import BatchWork
 
 
@@ -22,7 +22,7 @@ from tallystick.pipeline.work import BatchWork
 class Parts:
     """What a strategy works with; ``make_producer`` returns a new client each time."""
 
-    assignment: Assignment
+    positions: Positions
     make_producer: Callable[[], Producer]
     slot_holder: Callable[[], str | None]
     """Member id that holds this worker's ``group.instance.id`` in the group, None if nobody does."""
@@ -34,14 +34,14 @@ class Parts:
 
 
 class Strategy(Protocol):
-    """One guarantee. All calls come from the step's thread."""
+    """One guarantee. All calls come from one thread: the polling thread, or the lane's."""
 
     def start(self) -> None:
         """Before the consumer subscribes: nothing of an earlier incarnation may be left open (rule 5)."""
         ...
 
     def changed(self, how: str) -> None:
-        """The assignment was "assigned", is "revoking", was "revoked" or "lost"; called inside ``poll``."""
+        """The assignment was "assigned", is "revoking", was "revoked" or "lost"; called between batches."""
         ...
 
     def deliver(self, batch: Batch) -> None:

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -24,7 +24,8 @@ from tallystick.ids import TransactionalId
 from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.counters import StatsFile
 from tallystick.pipeline.guarantee import Guarantee
-from tallystick.pipeline.loop import LoopPlan, StepLoop
+from tallystick.pipeline.loop import StepLoop
+from tallystick.pipeline.plan import LoopPlan, the_one
 from tallystick.stopping import StopFlag
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,9 @@ class WorkerConfig:
     ``bootstrap`` is ``host:port[,host:port]``. ``slot`` is the worker's stable name: it is its
     ``group.instance.id`` and part of its transactional ids, and two live workers must never share one (rule 5).
     ``group`` replaces the application's name at the front of group ids, ``{group}.{step}``. A transaction takes at
-    most ``batch_records`` records and waits at most ``commit_interval_ms`` for them. ``consumer_config`` and
+    most ``batch_records`` records and waits at most ``commit_interval_ms`` for them. ``lanes`` is how many transactions
+    of a step run at the same time, over different partitions; any number may follow any other at the next start.
+    ``consumer_config`` and
     ``producer_config`` are librdkafka's settings; one that contradicts the guarantee is refused.
     ``stats_dir`` is a folder in which each incarnation of a worker appends its counters as JSON lines.
     """
@@ -53,6 +56,7 @@ class WorkerConfig:
     group: str | None = None
     batch_records: int = 500
     commit_interval_ms: int = 100
+    lanes: int = 1
     consumer_config: Mapping[str, Setting] = field(default_factory=dict)
     producer_config: Mapping[str, Setting] = field(default_factory=dict)
     stats_dir: Path | None = None
@@ -61,7 +65,8 @@ class WorkerConfig:
 def run_worker(app: App, config: WorkerConfig, *, stop: threading.Event | None = None) -> None:
     """Run all steps of ``app`` until SIGTERM, SIGINT or ``stop``; then finish the open batches and return.
 
-    User code of a step runs in that step's thread only, one call at a time; two steps run at the same time. One
+    User code of a step runs in that step's thread only, one call at a time, unless the step has several lanes: then in
+    the thread of each lane, one call at a time in each. Two steps run at the same time. One
     step that fails stops them all. Signals are taken if this is the main thread. Raises what stopped a step:
     ``FencedError`` (a newer worker owns the slot), ``FatalError``, ``ConfigurationError``, or the step's own error
     if its policy is to stop.
@@ -109,15 +114,18 @@ def _plan(app: App, step: Step, config: WorkerConfig) -> LoopPlan:
     producer: dict[str, Any] = {"bootstrap.servers": config.bootstrap, **config.producer_config}
     if app.guarantee is Guarantee.EXACTLY_ONCE:
         producer["transactional.id"] = str(identity)
+    factory = step.factory if step.processor is None else the_one(step.processor, lanes=config.lanes)
     return LoopPlan(
         step=step.name,
         sources=step.sources,
         guarantee=app.guarantee,
-        factory=step.factory,
+        factory=factory,
         policy=step.on_error,
         dead_letter_topic=app.dead_letter_topic(step.name),
         consumer=consumer,
         producer=producer,
+        lane_id=lambda lane: str(replace(identity, lane=lane)),
+        lanes=config.lanes,
         batch_records=config.batch_records,
         commit_interval_ms=config.commit_interval_ms,
         topics=step.topics,

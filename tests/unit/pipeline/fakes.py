@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from tallystick.clock import ManualClock
 from tallystick.ids import EventId, deterministic_id
 from tallystick.pipeline.assignment import Assignment
-from tallystick.pipeline.batch import Batch
+from tallystick.pipeline.batch import Batch, Message
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.kafka_client import GroupConsumer, GroupMetadata, Membership, Partition, Producer
 from tallystick.pipeline.patience import Patience
@@ -141,11 +141,12 @@ class FakeAssignment(Assignment):
         self._journal = journal
         self._consumer = consumer
         self._group = "group"
-        self._notes = {}
+        self.notes = {}
+        self.member_id = ""
         self.owned = frozenset({("in", 0)})
         self.membership = MEMBER
 
-    def rewind(self) -> None:
+    def rewind(self, among: Callable[[Partition], bool] = lambda _partition: True) -> None:
         self._journal.append("rewind")
 
     def refresh_notes(self) -> None:
@@ -168,7 +169,7 @@ class Bench:
         self.stop = threading.Event()
         self.stop.set()  # so that no pause takes time
         self.parts = Parts(
-            assignment=FakeAssignment(self.journal, self.consumer),
+            positions=FakeAssignment(self.journal, self.consumer),
             make_producer=self._make_producer,
             slot_holder=lambda: self.holder,
             work=self.work,
@@ -189,3 +190,39 @@ class Bench:
     def _make_producer(self) -> Producer:
         self.producers.append(FakeProducer(self.journal, self.script, self.clock))
         return self.producers[-1]
+
+
+class FakeMessage:
+    """What is read of a client's message; ``size`` is that of its value."""
+
+    def __init__(self, topic: str, partition: int, offset: int, *, size: int = 1) -> None:
+        self._place = (topic, partition, offset)
+        self._size = size
+
+    def topic(self) -> str:
+        return self._place[0]
+
+    def partition(self) -> int:
+        return self._place[1]
+
+    def offset(self) -> int:
+        return self._place[2]
+
+    def key(self) -> bytes | None:
+        return b"key"
+
+    def value(self) -> bytes | None:
+        return b"x"
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, 1000 + self.offset())
+
+    def __len__(self) -> int:
+        return self._size
+
+
+def messages(partition: int, offsets: Iterable[int], *, size: int = 1) -> list[Message]:
+    return [FakeMessage("in", partition, offset, size=size) for offset in offsets]

@@ -61,16 +61,17 @@ class GroupConsumer:
 
     def poll(self, max_records: int, timeout_ms: int) -> list[Message]:
         """Up to ``max_records`` messages; serves rebalances, and raises what their listener or the group raised."""
-        try:
-            messages: list[Any] = self._consumer.consume(max_records, timeout_ms / 1000)
-        except KafkaException as error:
-            raise translate(error, Operation.CONSUME, self._group) from error
-        if self._raised is not None:
-            raised, self._raised = self._raised, None
-            raise raised
-        if any(message.error() is not None for message in messages):
-            return self._without_errors(messages)
-        return messages
+        messages = self._consume(max_records, timeout_ms)
+        self._raise_pending()
+        return self._without_errors(messages)
+
+    def poll_available(self, max_records: int, timeout_ms: int) -> list[Message]:
+        """As ``poll``, but waits for one message only: then it takes what else is here."""
+        messages = self._consume(1, timeout_ms)
+        if messages and max_records > 1:
+            messages += self._consume(max_records - 1, 0)
+        self._raise_pending()
+        return self._without_errors(messages)
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
         """Committed offsets, stable ones only; waits while a transaction holds one back (rule 3)."""
@@ -113,14 +114,37 @@ class GroupConsumer:
                     raise RetriableError(f"seek of {topic}-{partition}: not fetching yet") from error
                 raise translate(error, Operation.SEEK, f"{topic}-{partition}") from error
 
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Fetch no more of these; what librdkafka has of them is dropped, and fetched again after ``resume``."""
+        self._for_each(partitions, self._consumer.pause)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        self._for_each(partitions, self._consumer.resume)
+
     def membership(self) -> Membership:
-        """The group metadata as of now."""
+        """The group metadata as of now. librdkafka is waited for with Python's lock held (see ``errands``)."""
         return Membership.parse(self._consumer.consumer_group_metadata())
 
     def close(self) -> None:
         """Leave; a static member keeps its place in the group until its session expires."""
         self._consumer.close()
         self._raise_pending()
+
+    def _consume(self, max_records: int, timeout_ms: int) -> list[Any]:
+        try:
+            consumed: list[Any] = self._consumer.consume(max_records, timeout_ms / 1000)
+        except KafkaException as error:
+            raise translate(error, Operation.CONSUME, self._group) from error
+        return consumed
+
+    def _for_each(self, partitions: Iterable[Partition], call: Callable[[list[TopicPartition]], Any]) -> None:
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        if not asked:
+            return
+        try:
+            call(asked)
+        except KafkaException as error:
+            raise translate(error, Operation.SEEK, self._group) from error
 
     def _raise_pending(self) -> None:
         if self._raised is not None:
@@ -134,6 +158,8 @@ class GroupConsumer:
                 raise translate(KafkaException(one.error), operation, subject)
 
     def _without_errors(self, messages: list[Any]) -> list[Message]:
+        if all(message.error() is None for message in messages):
+            return messages
         good: list[Message] = []
         for message in messages:
             error = message.error()

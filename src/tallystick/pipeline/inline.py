@@ -1,0 +1,70 @@
+"""A step without lanes: the strategy runs in the polling thread, between two polls.
+
+Owns: ``Inline``. Must not know: which guarantee it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tallystick.pipeline.assignment import Assignment
+from tallystick.pipeline.at_least_once import AtLeastOnce
+from tallystick.pipeline.at_most_once import AtMostOnce
+from tallystick.pipeline.batch import EventIds
+from tallystick.pipeline.counters import Counters
+from tallystick.pipeline.exactly_once import ExactlyOnce
+from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.making import Making
+from tallystick.pipeline.replays import Replays
+from tallystick.pipeline.strategy import Parts, Strategy
+
+_STRATEGIES: dict[Guarantee, Callable[[Parts], Strategy]] = {
+    Guarantee.AT_MOST_ONCE: AtMostOnce,
+    Guarantee.AT_LEAST_ONCE: AtLeastOnce,
+    Guarantee.EXACTLY_ONCE: ExactlyOnce,
+}
+
+
+class Inline:
+    """Polls a batch, takes it to its end, polls the next."""
+
+    def __init__(self, making: Making, assignment: Assignment, ids: EventIds, counters: Counters) -> None:
+        self._making = making
+        self._assignment = assignment
+        self._ids = ids
+        self._counters = counters
+        self._replays = Replays()
+        self._work = making.work()
+        self._strategy = _STRATEGIES[making.plan.guarantee](making.parts(0, assignment, self._work, counters))
+
+    @property
+    def counters(self) -> list[Counters]:
+        return [self._counters]
+
+    def start(self) -> None:
+        self._strategy.start()
+
+    def changed(self, how: str) -> None:
+        self._strategy.changed(how)
+
+    def turn(self) -> None:
+        plan, assignment = self._making.plan, self._assignment
+        limit = 1 if self._work.failures.isolating else plan.batch_records
+        before = assignment.changes
+        messages = assignment.consumer.poll(limit, plan.commit_interval_ms)
+        if not messages:
+            self._strategy.idle()
+            return
+        if assignment.changes != before:
+            # Records polled before a rebalance and after it are in one list: none can be trusted to be next.
+            assignment.rewind()
+            return
+        batch = self._ids.batch(messages)
+        self._counters.records_replayed += self._replays.count(batch)
+        self._strategy.deliver(batch)
+
+    def close(self) -> None:
+        try:
+            self._strategy.close()
+        finally:
+            self._work.close()

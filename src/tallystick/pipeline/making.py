@@ -1,0 +1,85 @@
+"""What each lane of a step works with, made from the plan.
+
+Owns: ``Making``. Must not know: threads, who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from tallystick.clock import Clock
+from tallystick.errors import ConfigurationError
+from tallystick.pipeline.counters import Counters
+from tallystick.pipeline.kafka_client import Cluster, Producer
+from tallystick.pipeline.patience import Patience
+from tallystick.pipeline.plan import LoopPlan
+from tallystick.pipeline.positions import Positions
+from tallystick.pipeline.settings import TRANSACTION_TIMEOUT_MS
+from tallystick.pipeline.strategy import Parts
+from tallystick.pipeline.work import BatchWork
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """The plan with its settings merged, and what its lanes share."""
+
+    plan: LoopPlan
+    consumer_settings: Mapping[str, Any]
+    producer_settings: Mapping[str, Any]
+    cluster: Cluster
+    clock: Clock
+    patience: Patience
+
+    @property
+    def transaction_timeout_ms(self) -> int:
+        return int(self.producer_settings.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS))
+
+    def work(self) -> BatchWork:
+        """The step's processor with its policy; a lane's own."""
+        plan = self.plan
+        return BatchWork(plan.factory(), step=plan.step, policy=plan.policy, dead_letter_topic=plan.dead_letter_topic)
+
+    def producer(self, lane: int) -> Producer:
+        """A new client under the lane's transactional id, if the guarantee has one."""
+        settings = dict(self.producer_settings)
+        if lane > 0:
+            settings["transactional.id"] = self._lane_id(lane)
+        return Producer(settings)
+
+    def parts(self, lane: int, positions: Positions, work: BatchWork, counters: Counters) -> Parts:
+        return Parts(
+            positions=positions,
+            make_producer=lambda: self.producer(lane),
+            slot_holder=self._slot_holder,
+            work=work,
+            counters=counters,
+            clock=self.clock,
+            patience=self.patience,
+            transaction_timeout_ms=self.transaction_timeout_ms,
+        )
+
+    def settle(self, lanes: Iterable[int]) -> None:
+        """End whatever former lanes of this slot left open, so that no offset waits for them (rule 5)."""
+        for lane in lanes:
+            producer = self.producer(lane)
+            try:
+                self.patience.call("settle a former lane", producer.init_transactions)
+            finally:
+                producer.discard()
+            log.info("former lane settled", step=self.plan.step, lane=lane)
+
+    def _lane_id(self, lane: int) -> str:
+        if self.plan.lane_id is None:
+            raise ConfigurationError(f"step {self.plan.step!r} has no transactional id for lane {lane}", rule=5)
+        return self.plan.lane_id(lane)
+
+    def _slot_holder(self) -> str | None:
+        slot = self.consumer_settings.get("group.instance.id")
+        group = str(self.consumer_settings["group.id"])
+        return self.cluster.instance_holders(group).get(str(slot)) if slot else None

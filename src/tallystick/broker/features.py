@@ -22,6 +22,7 @@ class Feature:
 
 
 FEATURES: Final = (
+    Feature("group.version", 0, 1, 1),  # KIP-848: the consumer group protocol
     Feature("kraft.version", 0, 1, 1),
     Feature("metadata.version", 7, 30, 30),  # the levels of Apache Kafka 4.3, in whose place this broker stands
     Feature("transaction.version", 0, 2, 2),  # KIP-890: the epoch rises with every EndTxn

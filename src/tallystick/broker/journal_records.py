@@ -6,6 +6,7 @@ Owns: the list. Must not know: what the records mean.
 from __future__ import annotations
 
 from tallystick.broker.groups.classic.records import GroupGeneration
+from tallystick.broker.groups.consumer.records import ConsumerGroupChanged
 from tallystick.broker.groups.records import (
     GroupDeleted,
     OffsetsCommitted,
@@ -23,5 +24,6 @@ AnyJournalRecord = (
     | PendingOffsetsEnded
     | OffsetsDeleted
     | GroupGeneration
+    | ConsumerGroupChanged
     | GroupDeleted
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -33,6 +33,35 @@ class Journal(Protocol):
         Under ``--fsync commit`` the server holds every response back until what was appended before it is on disk.
         Raises ``OSError`` (disk full) with nothing written: the caller must not apply the record then.
         """
+        ...
+
+
+class TopicShape(NamedTuple):
+    """What is to be shared of a topic among readers."""
+
+    name: str
+    topic_id: uuid.UUID
+    partition_count: int
+
+
+class TopicCatalog(Protocol):
+    """What the group coordinator asks about topics."""
+
+    @property
+    def version(self) -> int:
+        """Another number after every topic that was made, grown or deleted."""
+        ...
+
+    def names(self) -> Iterable[str]:
+        """Of all topics."""
+        ...
+
+    def shape(self, topic: str) -> TopicShape | None:
+        """None if there is no such topic."""
+        ...
+
+    def name_of(self, topic_id: uuid.UUID) -> str | None:
+        """The name of the topic with this id, None if there is none."""
         ...
 
 

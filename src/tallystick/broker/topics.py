@@ -32,7 +32,7 @@ from tallystick.broker.log.durability import Durability, sync_folder
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.partition import Partition
-from tallystick.broker.ports import JournalRecord
+from tallystick.broker.ports import JournalRecord, TopicShape
 from tallystick.broker.topic_configs import (
     DEFINITIONS,
     BrokerDefault,
@@ -89,6 +89,7 @@ class Topics:
         self._partition_count = 0
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
+        self.version = 0
 
     def recover(self) -> None:
         """Replay the journal, open every log, remove what deleted topics left behind."""
@@ -119,6 +120,8 @@ class Topics:
                 shutil.rmtree(folder)
 
     def _apply(self, record: TopicRecord) -> Topic:
+        if not isinstance(record, TopicConfigured):
+            self.version += 1
         match record:
             case TopicCreated():
                 config = resolve(record.configs, self.topic_defaults)
@@ -195,6 +198,17 @@ class Topics:
         if topic is None or not 0 <= index < len(topic.partitions):
             return None
         return topic.partitions[index]
+
+    def names(self) -> Iterable[str]:
+        return self._by_name.keys()
+
+    def shape(self, topic: str) -> TopicShape | None:
+        found = self._by_name.get(topic)
+        return None if found is None else TopicShape(topic, found.topic_id, len(found.partitions))
+
+    def name_of(self, topic_id: uuid.UUID) -> str | None:
+        found = self._by_id.get(topic_id)
+        return None if found is None else found.name
 
     def exists(self, topic: str, partition: int) -> bool:
         return self.partition(topic, partition) is not None

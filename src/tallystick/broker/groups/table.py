@@ -15,6 +15,8 @@ import structlog
 
 from tallystick.broker.groups.classic.group import ClassicGroup
 from tallystick.broker.groups.classic.records import GroupGeneration
+from tallystick.broker.groups.consumer.group import ConsumerGroup
+from tallystick.broker.groups.consumer.records import ConsumerGroupChanged
 from tallystick.broker.groups.offsets import GroupOffsets
 from tallystick.broker.groups.records import (
     GroupDeleted,
@@ -38,7 +40,7 @@ MAX_GROUPS: Final = 100_000
 class Group:
     """A group: who is in it, and how far it has read."""
 
-    members: ClassicGroup
+    members: ClassicGroup | ConsumerGroup
     offsets: GroupOffsets
 
     @property
@@ -78,6 +80,25 @@ class GroupTable:
             group = self._groups[group_id] = Group(self._classic(group_id), GroupOffsets(group_id))
         return group
 
+    def make_classic(self, group: Group) -> ClassicGroup:
+        """Let an empty consumer group be a classic one. ``OSError``: it is what it was."""
+        if isinstance(group.members, ClassicGroup):
+            return group.members
+        classic = self._classic(group.group_id)
+        classic.persist({}, None)
+        group.members = classic
+        return classic
+
+    def _as_classic(self, group: Group) -> ClassicGroup:
+        if not isinstance(group.members, ClassicGroup):
+            group.members = self._classic(group.group_id)
+        return group.members
+
+    def _as_consumer(self, group: Group) -> ConsumerGroup:
+        if not isinstance(group.members, ConsumerGroup):
+            group.members = ConsumerGroup(group.group_id)
+        return group.members
+
     def _classic(self, group_id: str) -> ClassicGroup:
         return ClassicGroup(group_id, self._append_generation, self._settings)
 
@@ -97,7 +118,9 @@ class GroupTable:
             case OffsetsCommitted() | OffsetsPending() | PendingOffsetsEnded() | OffsetsDeleted():
                 self.find_or_make(record.group_id).offsets.apply(record)
             case GroupGeneration():
-                self.find_or_make(record.group_id).members.replay(record)
+                self._as_classic(self.find_or_make(record.group_id)).replay(record)
+            case ConsumerGroupChanged():
+                self._as_consumer(self.find_or_make(record.group_id)).apply(record)
             case GroupDeleted():
                 self._groups.pop(record.group_id, None)
             case _:
@@ -106,7 +129,9 @@ class GroupTable:
     def snapshot(self) -> Iterable[JournalRecord]:
         """Records that give the present groups again; a rebalance under way is not among them, as in recovery."""
         for group in self._groups.values():
-            if group.members.persisted is not None:
+            if isinstance(group.members, ConsumerGroup):
+                yield from group.members.snapshot()
+            elif group.members.persisted is not None:
                 yield group.members.persisted
             yield from group.offsets.snapshot()
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.groups.classic.group import ClassicGroup
 from tallystick.broker.groups.classic.members import GroupStatus
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
@@ -23,11 +24,12 @@ async def handle(context: RequestContext, request: Any) -> Any:
 
 def _describe(build: Any, context: RequestContext, group_id: str) -> Any:
     found = context.node.groups.group(group_id)
-    if found is None:
+    if found is None or not isinstance(found.members, ClassicGroup):
+        reason = "not found" if found is None else "is not a classic group"
         told = context.api_version >= _FIRST_VERSION_WITH_NOT_FOUND
         return build.DescribedGroup(
             error_code=ErrorCode.group_id_not_found if told else ErrorCode.none,
-            error_message=f"Group {group_id} not found." if told else None,
+            error_message=f"Group {group_id} {reason}." if told else None,
             group_id=group_id,
             group_state=GroupStatus.DEAD.value,
             protocol_type="",

@@ -15,11 +15,11 @@ _FIRST_BATCHED_VERSION: Final = 3
 async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("leave_group", context.api_version)
     if context.api_version < _FIRST_BATCHED_VERSION:
-        error, errors = context.node.groups.classic.leave(request.group_id, [(request.member_id, None)])
+        error, errors = context.node.groups.leave(request.group_id, [(request.member_id, None)])
         return build.LeaveGroupResponse(
             throttle_time=timedelta(0), error_code=error if error is not ErrorCode.none else errors[0]
         )
-    error, errors = context.node.groups.classic.leave(
+    error, errors = context.node.groups.leave(
         request.group_id, [(member.member_id, member.group_instance_id) for member in request.members]
     )
     return build.LeaveGroupResponse(

@@ -6,10 +6,14 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.groups.classic.group import ClassicGroup
+from tallystick.broker.groups.classic.subscriptions import CONSUMER
+from tallystick.broker.groups.table import Group
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 
-_TYPE: Final = "classic"
+_CLASSIC_TYPE: Final = "classic"
+_CONSUMER_TYPE: Final = "consumer"
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -20,15 +24,24 @@ async def handle(context: RequestContext, request: Any) -> Any:
         throttle_time=timedelta(0),
         error_code=ErrorCode.none,
         groups=tuple(
-            build.ListedGroup(
-                group_id=group.group_id,
-                protocol_type=group.protocol_type or "",
-                group_state=group.status.value,
-                group_type=_TYPE,
-            )
-            for group in (found.members for found in context.node.groups.groups())
-            if (not states or group.status.value.lower() in states) and (not types or _TYPE in types)
+            _row(build, group)
+            for group in context.node.groups.groups()
+            if (not states or group.members.status.value.lower() in states) and (not types or _type(group) in types)
         ),
+    )
+
+
+def _type(group: Group) -> str:
+    return _CLASSIC_TYPE if isinstance(group.members, ClassicGroup) else _CONSUMER_TYPE
+
+
+def _row(build: Any, group: Group) -> Any:
+    members = group.members
+    return build.ListedGroup(
+        group_id=group.group_id,
+        protocol_type=(members.protocol_type or "") if isinstance(members, ClassicGroup) else CONSUMER,
+        group_state=members.status.value,
+        group_type=_type(group),
     )
 
 

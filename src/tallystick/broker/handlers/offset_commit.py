@@ -5,12 +5,14 @@ Version 10 (topics by id) is not answered.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.handlers.committed_rows import answer, offsets_of
 from tallystick.wire import schema
+
+_FIRST_VERSION_WITH_MEMBER_EPOCH: Final = 9
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -21,6 +23,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
             member_id=request.member_id,
             group_instance_id=getattr(request, "group_instance_id", None),
             generation_id=request.generation_id_or_member_epoch,
+            speaks_member_epochs=context.api_version >= _FIRST_VERSION_WITH_MEMBER_EPOCH,
         ),
         offsets,
     )

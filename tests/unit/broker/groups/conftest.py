@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.catalog import Catalog, topic_id_of
 
 from tallystick.broker.groups import GroupCoordinator, GroupSettings
 from tallystick.broker.groups.classic import joining, rebalance, staying, syncing
 from tallystick.broker.groups.classic.group import ClassicGroup
 from tallystick.broker.groups.classic.members import Join, JoinReply, Reply, Sync, SyncReply
 from tallystick.broker.groups.classic.records import GroupGeneration
+from tallystick.broker.groups.consumer.group import ConsumerGroup, ConsumerGroupStatus
+from tallystick.broker.groups.consumer.requests import Heartbeat
 from tallystick.broker.groups.table import Group
 from tallystick.broker.ports import JournalRecord
 from tallystick.clock import ManualClock
@@ -152,30 +154,18 @@ class NotedJournal:
         self.records.append(record)
 
 
-class Topic:
-    """One topic, ``a``, with four partitions."""
-
-    def exists(self, topic: str, partition: int) -> bool:
-        return topic == "a" and 0 <= partition < 4
-
-    def topic_id(self, topic: str) -> uuid.UUID | None:
-        return uuid.uuid5(uuid.NAMESPACE_OID, topic) if topic == "a" else None
-
-    def append_marker(self, topic: str, partition: int, **_: Any) -> None:
-        raise AssertionError(f"groups write no markers, not even to {topic}-{partition}")
-
-
 class Office:
     """A group coordinator with a journal; ``restart`` is a crash and a recovery."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = GroupSettings(**settings)
         self.journal = NotedJournal()
+        self.topics = Catalog(a=4)
         self.clock = ManualClock(start_ms=1_000)
         self.coordinator = self._new()
 
     def _new(self) -> GroupCoordinator:
-        return GroupCoordinator(self.journal, Topic(), self.clock, self.settings)
+        return GroupCoordinator(self.journal, self.topics, self.clock, self.settings)
 
     def joined(self, group_id: str = "g", *, protocol_type: str = "consumer", topics: tuple[str, ...] = ("a",)) -> str:
         """The id of one member of a stable classic group."""
@@ -196,6 +186,7 @@ class Office:
 
         async def story() -> str:
             member = await self.coordinator.classic.join(group_id, request)
+            assert member.error is ErrorCode.none, member.error.name
             await self.coordinator.classic.sync(
                 group_id, Sync(member_id=member.member_id, generation_id=member.generation_id)
             )
@@ -220,6 +211,95 @@ class Office:
             )
             for group_id, g in groups.items()
         }
+
+
+class Crew:
+    """The members of one consumer group, as they speak: topics by name, partitions as tuples."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+
+    @property
+    def group(self) -> ConsumerGroup:
+        found = self.office.coordinator.group("g")
+        assert found is not None
+        assert isinstance(found.members, ConsumerGroup)
+        return found.members
+
+    def status(self) -> str:
+        return self.group.status.value
+
+    def ask(self, member: str, epoch: int, **fields: Any) -> tuple[int, dict[str, tuple[int, ...]] | None]:
+        """A heartbeat as a joining member sends it, but for these fields; what it is told."""
+        said: dict[str, Any] = {
+            "member_id": member,
+            "member_epoch": epoch,
+            "topics": ("a",),
+            "rebalance_timeout_ms": REBALANCE_TIMEOUT_MS,
+            "owned": {},
+        } | fields
+        group_id, may_see = said.pop("group_id", "g"), said.pop("may_see", lambda _: True)
+        decision = self.office.coordinator.consumer.heartbeat(group_id, Heartbeat(**said), may_see=may_see)
+        if decision.assignment is None:
+            return decision.member_epoch, None
+        names = {topic_id: self.office.topics.name_of(topic_id) or "gone" for topic_id in decision.assignment}
+        return decision.member_epoch, {names[topic_id]: p for topic_id, p in decision.assignment.items()}
+
+    def join(self, member: str, **fields: Any) -> tuple[int, dict[str, tuple[int, ...]] | None]:
+        return self.ask(member, 0, **_said(fields))
+
+    def beat(self, member: str, epoch: int, **fields: Any) -> tuple[int, dict[str, tuple[int, ...]] | None]:
+        silent = {"topics": None, "rebalance_timeout_ms": None, "owned": None}
+        return self.ask(member, epoch, **(silent | _said(fields)))
+
+    def leave(self, member: str, *, for_good: bool = True, **fields: Any) -> tuple[int, Any]:
+        return self.beat(member, -1 if for_good else -2, **fields)
+
+    def tick(self, *, after_ms: int, beat: dict[str, int] | None = None) -> None:
+        self.office.clock.advance(by_ms=after_ms)
+        self.office.coordinator.tick(self.office.clock.now_ms())
+        for member, epoch in (beat or {}).items():
+            self.beat(member, epoch)
+
+    def settle(self, *members: str, instances: dict[str, str] | None = None) -> None:
+        """Let these be members, and heartbeat as clients do, giving up what they must, until the group is stable."""
+        instances = instances or {}
+        for member in members:
+            if self.office.coordinator.group("g") is None or member not in self.group.members:
+                self.join(member, instance=instances.get(member))
+        for _ in range(20):
+            for member in members:
+                now = self.group.members[member]
+                owned = {topic_id: frozenset(partitions) for topic_id, partitions in now.assigned.items()}
+                said = {"topics": None, "rebalance_timeout_ms": None, "owned": owned}
+                self.ask(member, now.member_epoch, instance_id=now.instance_id, **said)
+        assert self.group.status is ConsumerGroupStatus.STABLE
+
+    def held(self, member: str) -> list[tuple[str, int]]:
+        return [
+            (self.office.topics.name_of(topic_id) or "gone", partition)
+            for topic_id, partitions in self.group.members[member].assigned.items()
+            for partition in partitions
+        ]
+
+
+def _said(fields: dict[str, Any]) -> dict[str, Any]:
+    said = dict(fields)
+    if "instance" in said:
+        said["instance_id"] = said.pop("instance")
+    if said.get("owned"):
+        said["owned"] = {topic_id_of(topic): frozenset(partitions) for topic, partitions in said["owned"].items()}
+    return said
+
+
+@pytest.fixture
+def crew() -> Crew:
+    return Crew(Office())
+
+
+@pytest.fixture
+def make_crew() -> Callable[..., Crew]:
+    return lambda **settings: Crew(Office(**settings))
 
 
 @pytest.fixture

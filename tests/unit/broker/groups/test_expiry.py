@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tallystick.broker.groups.classic.group import ClassicGroup
 from tallystick.broker.groups.records import CommittedOffset
 from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.wire.errors import ErrorCode
@@ -36,6 +37,7 @@ def let_pass(office: Office, ms: int) -> None:
     while office.clock.now_ms() < end_ms:
         office.clock.advance(by_ms=min(MINUTE_MS // 12, end_ms - office.clock.now_ms()))
         for group in office.coordinator.groups():
+            assert isinstance(group.members, ClassicGroup)
             for member_id in group.members.members:
                 office.coordinator.classic.heartbeat(
                     "g", member_id=member_id, group_instance_id=None, generation_id=group.members.generation_id

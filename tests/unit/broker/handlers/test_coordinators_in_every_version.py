@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.support.catalog import Catalog
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.groups import GroupCoordinator
@@ -74,7 +75,7 @@ class Talk:
 
     def __init__(self) -> None:
         clock, journal, topic = ManualClock(start_ms=1_000), Records(), Topic()
-        groups = GroupCoordinator(journal, topic, clock)
+        groups = GroupCoordinator(journal, Catalog(a=2), clock)
         transactions = TransactionCoordinator(journal, topic, clock, groups)
         self.node = cast(
             Node,

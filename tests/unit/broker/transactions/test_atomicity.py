@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.catalog import Catalog
 
 from tallystick.broker.groups import GroupCoordinator
 from tallystick.broker.groups.records import CommittedOffset
@@ -75,7 +76,7 @@ class Machine:
     def __init__(self, disk: Disk) -> None:
         clock = ManualClock(start_ms=1_000)
         self.disk = disk
-        self.groups = GroupCoordinator(disk, disk, clock)
+        self.groups = GroupCoordinator(disk, Catalog(**dict.fromkeys((topic for topic, _ in PARTITIONS), 4)), clock)
         self.transactions = TransactionCoordinator(disk, disk, clock, self.groups)
         for record in list(disk.records):
             self.transactions.replay(record)

@@ -14,6 +14,7 @@ from tallystick.broker.groups.classic.members import Join, JoinReply, Reply, Syn
 from tallystick.broker.groups.classic.rebalance import tick
 from tallystick.broker.groups.classic.staying import heartbeat, leave
 from tallystick.broker.groups.classic.syncing import sync
+from tallystick.broker.groups.consumer.group import ConsumerGroup
 from tallystick.broker.groups.settings import GroupSettings
 from tallystick.broker.groups.table import GroupTable, not_written
 from tallystick.clock import Clock
@@ -32,14 +33,17 @@ class ClassicGroups:
 
     def _find(self, group_id: str) -> ClassicGroup | None:
         group = self._table.find(group_id)
-        return None if group is None else group.members
+        return group.members if group is not None and isinstance(group.members, ClassicGroup) else None
 
     async def join(self, group_id: str, request: Join) -> JoinReply:
         """JoinGroup: returns when the next generation stands, or with an error."""
         error = self._check_join(group_id, request)
         if error is not ErrorCode.none:
             return JoinReply(ticket=-1, error=error, member_id=request.member_id)
-        group = self._table.find_or_make(group_id).members
+        try:
+            group = self._table.make_classic(self._table.find_or_make(group_id))
+        except OSError as failure:
+            return JoinReply(ticket=-1, error=not_written(failure), member_id=request.member_id)
         ticket, future = self._park()
         try:
             join(group, request, ticket, self._clock.monotonic_ms())
@@ -60,9 +64,12 @@ class ClassicGroups:
             <= settings.group_max_session_timeout_ms
         ):
             error = ErrorCode.invalid_session_timeout
-        if error is ErrorCode.none and request.member_id != "" and self._find(group_id) is None:
-            error = ErrorCode.unknown_member_id
-        return error
+        if error is not ErrorCode.none:
+            return error
+        group = self._table.find(group_id)
+        if group is not None and isinstance(group.members, ConsumerGroup) and not group.members.is_empty:
+            return ErrorCode.inconsistent_group_protocol
+        return ErrorCode.unknown_member_id if request.member_id != "" and self._find(group_id) is None else error
 
     async def sync(self, group_id: str, request: Sync) -> SyncReply:
         """SyncGroup: returns when the leader has assigned, or with an error."""
@@ -134,12 +141,15 @@ class ClassicGroups:
         """After recovery: the time that the broker was down is not counted against the members."""
         now_ms = self._clock.monotonic_ms()
         for group in self._table:
-            group.members.start_sessions(now_ms)
+            if isinstance(group.members, ClassicGroup):
+                group.members.start_sessions(now_ms)
 
     def tick(self) -> None:
         """Expire sessions and rebalance phases."""
         now_ms = self._clock.monotonic_ms()
         for group in self._table:
+            if not isinstance(group.members, ClassicGroup):
+                continue
             try:
                 tick(group.members, now_ms)
             except OSError as failure:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tallystick.broker.groups.classic.staying import check_commit
+from tallystick.broker.groups.classic import staying as classic
+from tallystick.broker.groups.consumer import offset_rules as consumer
+from tallystick.broker.groups.consumer.group import ConsumerGroup
 from tallystick.broker.groups.offsets import TopicPartition
 from tallystick.broker.groups.records import CommittedOffset, OffsetsDeleted
 from tallystick.broker.groups.settings import GroupSettings
 from tallystick.broker.groups.table import Group, GroupTable, not_written
-from tallystick.broker.ports import PartitionWriter
+from tallystick.broker.ports import TopicCatalog
 from tallystick.clock import Clock
 from tallystick.wire.errors import ErrorCode
 
@@ -27,6 +29,9 @@ class Committer:
     member_id: str = ""
     group_instance_id: str | None = None
     generation_id: int = -1
+    """Of a classic group, or the member epoch of a consumer group."""
+    speaks_member_epochs: bool = False
+    """Whether the request is of a version that knows of them (OffsetCommit from 9 on)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,9 @@ class FetchedOffset:
 class OffsetRequests:
     """OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete."""
 
-    def __init__(self, table: GroupTable, partitions: PartitionWriter, clock: Clock, settings: GroupSettings) -> None:
+    def __init__(self, table: GroupTable, topics: TopicCatalog, clock: Clock, settings: GroupSettings) -> None:
         self._table = table
-        self._partitions = partitions
+        self._topics = topics
         self._clock = clock
         self._settings = settings
 
@@ -76,7 +81,7 @@ class OffsetRequests:
         *,
         producer: tuple[int, int] | None,
     ) -> dict[TopicPartition, ErrorCode]:
-        error = self._check_committer(group_id, committer, transactional=producer is not None)
+        error = self._check_committer(group_id, committer, offsets, transactional=producer is not None)
         if error is not ErrorCode.none:
             return {(o.topic, o.partition): error for o in offsets}
         errors = {(o.topic, o.partition): self._check_offset(o) for o in offsets}
@@ -97,14 +102,20 @@ class OffsetRequests:
             errors.update({(o.topic, o.partition): failed for o in accepted})
         return errors
 
-    def _check_committer(self, group_id: str, committer: Committer, *, transactional: bool) -> ErrorCode:
+    def _check_committer(
+        self, group_id: str, committer: Committer, offsets: Sequence[CommittedOffset], *, transactional: bool
+    ) -> ErrorCode:
         error = self._table.check_id(group_id)
         if error is not ErrorCode.none:
             return error
         group = self._table.find(group_id)
         if group is None:
-            return ErrorCode.none if committer.generation_id < 0 else ErrorCode.illegal_generation
-        return check_commit(
+            if committer.generation_id < 0:
+                return ErrorCode.none
+            return ErrorCode.group_id_not_found if committer.speaks_member_epochs else ErrorCode.illegal_generation
+        if isinstance(group.members, ConsumerGroup):
+            return self._check_consumer(group.members, committer, offsets, transactional=transactional)
+        return classic.check_commit(
             group.members,
             committer.member_id,
             committer.group_instance_id,
@@ -113,12 +124,35 @@ class OffsetRequests:
             transactional=transactional,
         )
 
+    def _check_consumer(
+        self, group: ConsumerGroup, committer: Committer, offsets: Sequence[CommittedOffset], *, transactional: bool
+    ) -> ErrorCode:
+        anonymous = committer == Committer(speaks_member_epochs=committer.speaks_member_epochs)
+        if transactional and anonymous:
+            return ErrorCode.none
+        shapes = ((self._topics.shape(o.topic), o.partition) for o in offsets)
+        places = [(shape.topic_id, partition) for shape, partition in shapes if shape is not None]
+        error = consumer.check_commit(group, committer.member_id, committer.generation_id, places)
+        if transactional:
+            return ErrorCode.illegal_generation if error is ErrorCode.stale_member_epoch else error
+        if committer.member_id in group.members and not committer.speaks_member_epochs:
+            return ErrorCode.unsupported_version
+        return error
+
     def _check_offset(self, offset: CommittedOffset) -> ErrorCode:
-        if not self._partitions.exists(offset.topic, offset.partition):
+        shape = self._topics.shape(offset.topic)
+        if shape is None or not 0 <= offset.partition < shape.partition_count:
             return ErrorCode.unknown_topic_or_partition
         if len(offset.metadata.encode()) > self._settings.offset_metadata_max_bytes:
             return ErrorCode.offset_metadata_too_large
         return ErrorCode.none
+
+    def check_fetch(self, group_id: str, member_id: str | None, member_epoch: int) -> ErrorCode:
+        """OffsetFetch from version 9 on: a member of a consumer group fetches in its present epoch."""
+        group = self._table.find(group_id)
+        if group is None or not isinstance(group.members, ConsumerGroup):
+            return ErrorCode.none
+        return consumer.check_fetch(group.members, member_id, member_epoch)
 
     def fetch(
         self, group_id: str, partitions: Sequence[TopicPartition] | None, *, require_stable: bool
@@ -174,7 +208,7 @@ class OffsetRequests:
         return ErrorCode.none, errors
 
     def _check_delete(self, group: Group, topic: str) -> ErrorCode:
-        if self._partitions.topic_id(topic) is None:
+        if self._topics.shape(topic) is None:
             return ErrorCode.unknown_topic_or_partition
         return ErrorCode.group_subscribed_to_topic if group.members.reads(topic) else ErrorCode.none
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, Producer, TopicPartition
@@ -15,6 +16,8 @@ WAIT_S: Final = 40.0
 """How long a test waits for what must happen. Far more than it takes, so that a slow machine fails nothing."""
 
 _COORDINATOR_IS_LOADING: Final = {"NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE"}
+
+_NO_CONFIG: Final[Mapping[str, str]] = MappingProxyType({})
 
 Config = str | int | float | bool
 
@@ -29,10 +32,10 @@ def admin(bootstrap: str) -> AdminClient:
     return AdminClient(settings(bootstrap))
 
 
-def make_topic(bootstrap: str, name: str, *, partitions: int = 1) -> str:
+def make_topic(bootstrap: str, name: str, *, partitions: int = 1, config: Mapping[str, str] = _NO_CONFIG) -> str:
     """Create a topic, and wait until the broker tells of it."""
     client = admin(bootstrap)
-    for created in client.create_topics([NewTopic(name, partitions, 1)]).values():
+    for created in client.create_topics([NewTopic(name, partitions, 1, config=dict(config))]).values():
         created.result(WAIT_S)
     eventually(lambda: len(client.list_topics(name, timeout=WAIT_S).topics[name].partitions) == partitions)
     return name

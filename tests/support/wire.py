@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any, Self
 
 from tallystick.wire import schema
@@ -29,6 +30,10 @@ class WireClient:
     def set_timeout(self, timeout_s: float) -> None:
         """How long to wait for an answer from now on: ``TimeoutError``."""
         self._socket.settimeout(timeout_s)
+
+    def now_ms(self) -> int:
+        """The time of a broker on this machine."""
+        return int(time.time() * 1000)
 
     def ask(self, api: str, version: int, /, **fields: Any) -> Any:
         """Fields that the version does not have are left out."""

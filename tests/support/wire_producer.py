@@ -34,6 +34,10 @@ _PASSING: Final = {
 class Asks(Protocol):
     """A connection, or what stands for one."""
 
+    def now_ms(self) -> int:
+        """The broker's time: a record may not be of a time far ahead of it."""
+        ...
+
     def ask(self, api: str, version: int, /, **fields: Any) -> Any: ...
 
 
@@ -101,7 +105,7 @@ class WireProducer:
                 producer_epoch=self.producer_epoch,
                 base_sequence=next_sequence,
                 transactional=transactional,
-                timestamp_ms=int(time.time() * 1000),
+                timestamp_ms=self.client.now_ms(),
             ),
         )
         answer = self._patiently(

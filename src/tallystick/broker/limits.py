@@ -29,6 +29,9 @@ PRESSED_TIMEOUT_S: Final = 10
 CLOSE_TIMEOUT_S: Final = 5
 """For the last answers to go out when a connection ends."""
 
+MAX_RECORD_ERRORS: Final = 100
+"""Rows of ``record_errors`` in the answer to one batch."""
+
 MAX_FETCH_WAIT_MS: Final = 60_000
 MAX_TOPIC_NAME_LENGTH: Final = 249
 MAX_PARTITIONS_PER_TOPIC: Final = 10_000

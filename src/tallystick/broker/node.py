@@ -167,6 +167,7 @@ def open_node(
             settings=log_settings,
             topic_defaults=topic_defaults,
             boots=folder.boots,
+            clock=clock,
         )
         topics.recover()
         security = Security(

@@ -18,12 +18,14 @@ from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.partition_log import PartitionLog, Slice
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
+from tallystick.broker.produced_batch import as_stored, checked_header
 from tallystick.broker.producer_expiry import IdleProducers
 from tallystick.broker.producer_snapshot import ReplayedProducers
 from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
 from tallystick.broker.topic_configs import TopicConfig
+from tallystick.clock import Clock, SystemClock
 from tallystick.errors import CorruptData
-from tallystick.wire.batch import NO_PRODUCER_ID, BatchHeader, MalformedBatch, check_crc, read_header
+from tallystick.wire.batch import BatchHeader, MalformedBatch, read_header
 from tallystick.wire.errors import ApiError, ErrorCode
 from tallystick.wire.records import decode_batch, encode_marker
 
@@ -41,6 +43,9 @@ class Appended:
 
     base_offset: int
     duplicate: bool
+    log_start_offset: int = 0
+    log_append_time_ms: int | None = None
+    """The broker's time in the records, if the topic wants it; of a duplicate, as in Apache Kafka, its largest time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Partition:
         settings: LogSettings = DEFAULTS,
         boots: Boots | None = None,
         checkpoints: Checkpoints | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.topic = topic
         self.index = index
@@ -73,6 +79,7 @@ class Partition:
         self.deleted = False
         self._producers = ProducerStates()
         self._idle = IdleProducers()
+        self._clock = clock or SystemClock()
         state = ReplayedProducers(self._producers, f"{topic}-{index}")
         self._settings = settings
         self._log = PartitionLog(
@@ -114,10 +121,20 @@ class Partition:
 
     def append(self, batch: bytes, *, verify: Verify) -> Appended:
         """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused."""
-        header = _checked(batch, self.config)
+        header = checked_header(batch, self.config)
         decision = self._producers.check(header)
         if isinstance(decision, Duplicate):
-            return Appended(decision.original.first_offset, duplicate=True)
+            original = decision.original
+            return Appended(
+                original.first_offset,
+                duplicate=True,
+                log_start_offset=self._log.start_offset,
+                log_append_time_ms=original.timestamp_ms,
+            )
+        now_ms = self._clock.now_ms()
+        header, batch = as_stored(
+            header, batch, config=self.config, now_ms=now_ms, partition=f"{self.topic}-{self.index}"
+        )
         if isinstance(decision, Reject):
             raise ApiError(decision.code, decision.reason)
         if header.is_transactional and not self._producers.has_open_transaction(
@@ -131,7 +148,12 @@ class Partition:
         except OSError as error:
             raise ApiError(ErrorCode.kafka_storage_error, f"the log cannot be written: {error.strerror}") from error
         self._producers.apply_batch(written)
-        return Appended(written.base_offset, duplicate=False)
+        return Appended(
+            written.base_offset,
+            duplicate=False,
+            log_start_offset=self._log.start_offset,
+            log_append_time_ms=now_ms if self.config.log_append_time else None,
+        )
 
     def _write(self, header: BatchHeader, batch: bytes) -> BatchHeader:
         try:
@@ -225,28 +247,3 @@ class Partition:
         self.deleted = deleted
         self._log.close()
         self._tell_listeners()
-
-
-def _checked(batch: bytes, config: TopicConfig) -> BatchHeader:
-    """The header of a client's batch, once everything that needs no state is right about it."""
-    if len(batch) > config.max_message_bytes:
-        raise ApiError(
-            ErrorCode.message_too_large, f"a batch of {len(batch)} bytes; {config.max_message_bytes} are allowed"
-        )
-    try:
-        header = read_header(batch)
-        check_crc(batch, 0, header)
-    except MalformedBatch as error:
-        raise ApiError(ErrorCode.corrupt_message, str(error)) from error
-    if header.size_bytes != len(batch):
-        raise ApiError(ErrorCode.invalid_record, "one batch is allowed per partition, and nothing behind it")
-    if header.is_control:
-        raise ApiError(ErrorCode.invalid_record, "a client may not write a control batch")
-    if header.record_count != header.last_offset_delta + 1:
-        raise ApiError(
-            ErrorCode.invalid_record,
-            f"{header.record_count} records with last offset delta {header.last_offset_delta}",
-        )
-    if header.is_transactional and header.producer_id == NO_PRODUCER_ID:
-        raise ApiError(ErrorCode.invalid_record, "a transactional batch without producer id")
-    return header

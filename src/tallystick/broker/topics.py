@@ -44,6 +44,7 @@ from tallystick.broker.topic_configs import (
     resolve,
 )
 from tallystick.broker.topic_records import TopicConfigured, TopicCreated, TopicDeleted, TopicGrown, TopicRecord
+from tallystick.clock import Clock
 from tallystick.wire.errors import ApiError, ErrorCode
 
 logger = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class Topics:
         settings: LogSettings = DEFAULTS,
         topic_defaults: Mapping[str, BrokerDefault] | None = None,
         boots: Boots | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.num_partitions = num_partitions
         self.topic_defaults: Mapping[str, BrokerDefault] = _defaults_in(settings) | dict(topic_defaults or {})
@@ -85,6 +87,7 @@ class Topics:
         self._before_marker = before_marker
         self._settings = settings
         self._boots = boots
+        self._clock = clock
         self._checkpoints = Checkpoints()
         self._partition_count = 0
         self._by_name: dict[str, Topic] = {}
@@ -159,6 +162,7 @@ class Topics:
                     settings=self._settings,
                     boots=self._boots,
                     checkpoints=self._checkpoints,
+                    clock=self._clock,
                 )
             )
             if self._durability.syncs:

@@ -28,16 +28,24 @@ COMPRESSION_MASK: Final = 0x07
 LOG_APPEND_TIME: Final = 0x08
 TRANSACTIONAL: Final = 0x10
 CONTROL: Final = 0x20
+DELETE_HORIZON: Final = 0x40
+"""The base timestamp is the time from which on tombstones and markers may go; set by compaction only (KIP-534)."""
+NO_TIMESTAMP: Final = -1
 
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _BASE_OFFSET: Final = struct.Struct(">q")
 _LEADER_EPOCH: Final = struct.Struct(">i")
 CRC_FROM: Final = 21
+_MAGIC_AT: Final = 16
 _ATTRIBUTES_LOW_BYTE_AT: Final = 22
 
 
 class MalformedBatch(TallystickError):
     """These bytes are no record batch of magic 2, or their CRC does not match."""
+
+
+class ImpossibleOffsets(MalformedBatch):
+    """A batch of magic 2 whose offsets cannot be."""
 
 
 class BatchHeader(NamedTuple):
@@ -91,7 +99,7 @@ def increment_sequence(sequence: int, by: int) -> int:
 
 
 def read_header(buffer: bytes | memoryview, at: int = 0) -> BatchHeader:
-    """The header at ``at``; ``MalformedBatch`` if the magic is not 2 or the length is impossible. No CRC check."""
+    """The header at ``at``; ``MalformedBatch`` unless magic, length and offsets are possible. No CRC check."""
     try:
         header = BatchHeader._make(_HEADER.unpack_from(buffer, at))
     except struct.error:
@@ -101,8 +109,18 @@ def read_header(buffer: bytes | memoryview, at: int = 0) -> BatchHeader:
     if header.batch_length < HEADER_BYTES - LENGTH_OVERHEAD_BYTES:
         raise MalformedBatch(f"a batch length of {header.batch_length}")
     if header.last_offset_delta < 0 or header.base_offset < 0:
-        raise MalformedBatch(f"offset {header.base_offset} with last offset delta {header.last_offset_delta}")
+        raise ImpossibleOffsets(f"offset {header.base_offset} with last offset delta {header.last_offset_delta}")
     return header
+
+
+def magic_of(batch: bytes) -> int | None:
+    """The version of the message format, which lies at the same place in all of them; None in too few bytes."""
+    return batch[_MAGIC_AT] if len(batch) > _MAGIC_AT else None
+
+
+def codec_of(batch: bytes) -> int:
+    """The compression codec alone; 0 for what is too short to have one."""
+    return batch[_ATTRIBUTES_LOW_BYTE_AT] & COMPRESSION_MASK if len(batch) >= HEADER_BYTES else 0
 
 
 def is_transactional(batch: bytes) -> bool:

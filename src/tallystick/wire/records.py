@@ -1,7 +1,7 @@
 """Records inside a batch, encoded and decoded: for markers, look-ups by time, tools and tests.
 
-Owns: varints, record framing, compression of a batch's body, control records. Must not know: files, producers' state.
-The broker's hot path never comes here.
+Owns: varints, record framing, control records. Must not know: files, producers' state, how codecs work. The broker's
+hot path never comes here.
 
 Source: the Kafka documentation, "Record" and "Control Batches"; KIP-98 for the transaction marker.
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from tallystick.wire.batch import (
     COMPRESSION_MASK,
     CONTROL,
     HEADER_BYTES,
+    LOG_APPEND_TIME,
     MAGIC,
     NO_PRODUCER_ID,
     NO_SEQUENCE,
@@ -27,9 +28,9 @@ from tallystick.wire.batch import (
     read_header,
     write_batch,
 )
+from tallystick.wire.compression import CODECS, compress, decompress
 
-COMPRESSION: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-_XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
+_VARINT_MORE: Final = 0x80
 _MARKER_KEY: Final = struct.Struct(">hh")
 _MARKER_VALUE: Final = struct.Struct(">hi")
 
@@ -72,7 +73,7 @@ def encode_batch(values: Iterable[tuple[bytes | None, bytes | None]], spec: Batc
     """A batch of key-value pairs, all at the spec's timestamp."""
     pairs = list(values)
     body = b"".join(_encode_record(delta, key, value) for delta, (key, value) in enumerate(pairs))
-    codec = COMPRESSION[spec.compression]
+    codec = CODECS[spec.compression]
     attributes = codec | (TRANSACTIONAL if spec.transactional else 0) | (CONTROL if spec.control else 0)
     header = BatchHeader(
         base_offset=spec.base_offset,
@@ -142,38 +143,119 @@ def decode_batch(batch: bytes) -> tuple[BatchHeader, tuple[WireRecord, ...]]:
 def decode_records(header: BatchHeader, body: bytes | memoryview) -> Iterator[WireRecord]:
     """The records of a batch's body, decompressed if need be."""
     data = decompress(header.attributes & COMPRESSION_MASK, bytes(body))
+    appended_ms = header.max_timestamp_ms if header.attributes & LOG_APPEND_TIME else None
+    for span in record_spans(data, header.record_count):
+        created_ms = span.timestamp_ms(header)
+        yield WireRecord(
+            header.base_offset + span.offset_delta,
+            created_ms if appended_ms is None else appended_ms,
+            span.key,
+            None if span.value_at < 0 else data[span.value_at : span.value_end],
+            tuple(_headers(data, span.value_end)),
+        )
+
+
+class RecordSpan(NamedTuple):
+    """Where one record lies in a decompressed body. ``value_at`` is -1 for a null value (a tombstone)."""
+
+    start: int
+    end: int
+    timestamp_delta_ms: int
+    offset_delta: int
+    key: bytes | None
+    value_at: int
+    value_end: int
+
+    def timestamp_ms(self, header: BatchHeader) -> int:
+        """The producer's time. ``MalformedBatch`` if it has more than 64 bits."""
+        timestamp_ms = header.base_timestamp_ms + self.timestamp_delta_ms
+        if not -(2**63) <= timestamp_ms < 2**63:
+            raise MalformedBatch("a record's timestamp has more than 64 bits")
+        return timestamp_ms
+
+
+def record_spans(data: bytes, count: int) -> Iterator[RecordSpan]:
+    """Every record of a decompressed body. ``MalformedBatch`` unless exactly ``count`` whole ones fill it."""
     at = 0
     try:
-        for _ in range(header.record_count):
-            length, start = read_varint(data, at)
-            at = start + length
+        for _ in range(count):
+            start = at
+            length, body = read_varint(data, at)
+            at = body + length
             if length < 0 or at > len(data):
                 raise MalformedBatch("a record is longer than its batch")
-            yield _decode_record(header, data[start:at])
+            timestamp_delta_ms, place = read_varint(data, body + 1)
+            offset_delta, place = read_varint(data, place)
+            key_at, place = _field(data, place, at)
+            key = None if key_at < 0 else data[key_at:place]
+            value_at, place = _field(data, place, at)
+            if at - place != 1 or data[place] != 0:  # most records have no headers
+                _check_headers(data, place, at)
+            yield RecordSpan(start, at, timestamp_delta_ms, offset_delta, key, value_at, place)
     except IndexError:
         raise MalformedBatch("the batch ends inside a record") from None
+    if at != len(data):
+        raise MalformedBatch(f"{len(data) - at} bytes remain behind the last of {count} records")
 
 
-def _decode_record(header: BatchHeader, raw: bytes) -> WireRecord:
-    timestamp_delta, at = read_varint(raw, 1)
-    offset_delta, at = read_varint(raw, at)
-    key, at = _read_bytes(raw, at)
-    value, at = _read_bytes(raw, at)
-    count, at = read_varint(raw, at)
-    headers = []
-    for _ in range(count):
-        name, at = _read_bytes(raw, at)
-        content, at = _read_bytes(raw, at)
-        headers.append((_text(name), content))
-    timestamp_ms = header.base_timestamp_ms + timestamp_delta
-    if not -(2**63) <= timestamp_ms < 2**63:
-        raise MalformedBatch("a record's timestamp has more than 64 bits")
-    return WireRecord(header.base_offset + offset_delta, timestamp_ms, key, value, tuple(headers))
+def check_framing(data: bytes, count: int) -> None:
+    """``MalformedBatch`` unless the lengths of exactly ``count`` records fill a decompressed body.
 
-
-def _text(raw: bytes | None) -> str:
+    Nothing inside the records is looked at: this is what every compressed batch of a client pays.
+    """
+    at = 0
     try:
-        return (raw or b"").decode()
+        for _ in range(count):
+            byte = data[at]
+            if byte < _VARINT_MORE and not byte & 1:
+                at += 1 + (byte >> 1)
+            elif not byte & 1 and (second := data[at + 1]) < _VARINT_MORE:
+                at += 2 + ((byte & 0x7F | second << 7) >> 1)
+            else:
+                length, at = read_varint(data, at)
+                if length < 0:
+                    raise MalformedBatch(f"a record of {length} bytes")
+                at += length
+    except IndexError:
+        raise MalformedBatch(f"the batch holds fewer than {count} records") from None
+    if at != len(data):
+        raise MalformedBatch(f"{count} records need {at} bytes, {len(data)} are there")
+
+
+def _field(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Where a field's bytes begin, -1 for null, and where they end."""
+    length, at = read_varint(data, at)
+    if length < 0:
+        return -1, at
+    if at + length > end:
+        raise MalformedBatch("a field is longer than its record")
+    return at, at + length
+
+
+def _check_headers(data: bytes, at: int, end: int) -> None:
+    count, at = read_varint(data, at)
+    if count < 0:
+        raise MalformedBatch(f"a record with {count} headers")
+    for _ in range(count):
+        name_at, at = _field(data, at, end)
+        if name_at < 0:
+            raise MalformedBatch("a header without a name")
+        _, at = _field(data, at, end)
+    if at != end:
+        raise MalformedBatch(f"a record ends {end - at} bytes after its last header")
+
+
+def _headers(data: bytes, at: int) -> Iterator[tuple[str, bytes | None]]:
+    count, at = read_varint(data, at)
+    for _ in range(count):
+        name_at, end = _field(data, at, len(data))
+        value_at, at = _field(data, end, len(data))
+        yield _text(data[name_at:end]), None if value_at < 0 else data[value_at:at]
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
     except UnicodeDecodeError:
         raise MalformedBatch("a header's name is not UTF-8") from None
 
@@ -196,117 +278,21 @@ def write_varint(value: int) -> bytes:
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Value and the position after it; ``IndexError`` at the end of the data, ``MalformedBatch`` over ten bytes."""
-    rest = shift = 0
+    byte = data[at]
+    at += 1
+    if byte < _VARINT_MORE:
+        return (byte >> 1) ^ -(byte & 1), at
+    rest, shift = byte & 0x7F, 7
     while True:
         byte = data[at]
         at += 1
         rest |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < _VARINT_MORE:
             return (rest >> 1) ^ -(rest & 1), at
         shift += 7
         if shift > 63:
             raise MalformedBatch("a varint of more than ten bytes")
 
 
-def _read_bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
-    length, at = read_varint(data, at)
-    if length < 0:
-        return None, at
-    if at + length > len(data):
-        raise MalformedBatch("a field is longer than its record")
-    return data[at : at + length], at + length
-
-
 def _write_bytes(value: bytes | None) -> bytes:
     return write_varint(-1) if value is None else write_varint(len(value)) + value
-
-
-def compress(codec: int, body: bytes) -> bytes:
-    """Compress a batch's body by codec number."""
-    import cramjam
-
-    match codec:
-        case 0:
-            return body
-        case 1:
-            return bytes(cramjam.gzip.compress(body))
-        case 2:
-            return bytes(cramjam.snappy.compress_raw(body))
-        case 3:
-            return bytes(cramjam.lz4.compress(body))
-        case 4:
-            return bytes(cramjam.zstd.compress(body))
-    raise MalformedBatch(f"no compression codec {codec}")
-
-
-MAX_DECOMPRESSED_BYTES: Final = 128 * 1024 * 1024
-"""Of one batch. A megabyte of zstd can become 32 GB; what is larger than this is damage or an attack."""
-_FIRST_ROOM_BYTES: Final = 64 * 1024
-_MORE_ROOM: Final = 8
-_NO_ROOM: Final = "failed to write whole buffer"
-
-
-def decompress(codec: int, body: bytes, *, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> bytes:
-    """The opposite of ``compress``; also reads the framing of Java's snappy library.
-
-    ``MalformedBatch`` if it is not compressed so, or becomes larger than ``max_bytes``.
-    """
-    if codec == 0:
-        return body
-    import cramjam
-
-    try:
-        match codec:
-            case 1:
-                return _bounded(cramjam.gzip, body, max_bytes)
-            case 2:
-                return _decompress_snappy(cramjam.snappy, body, max_bytes)
-            case 3:
-                return _bounded(cramjam.lz4, body, max_bytes)
-            case 4:
-                return _bounded(cramjam.zstd, body, max_bytes)
-    except cramjam.DecompressionError as error:
-        raise MalformedBatch(f"the batch does not decompress: {error}") from error
-    raise MalformedBatch(f"no compression codec {codec}")
-
-
-def _bounded(library: Any, body: bytes, max_bytes: int) -> bytes:
-    """Into room that grows: none of the formats says beforehand, so that it could be believed, how much it takes."""
-    import cramjam
-
-    room = min(max(_FIRST_ROOM_BYTES, _MORE_ROOM * len(body)), max_bytes)
-    while True:
-        into = bytearray(room)
-        try:
-            size = library.decompress_into(body, into)
-        except cramjam.DecompressionError as error:
-            if str(error) != _NO_ROOM:
-                raise
-            if room >= max_bytes:
-                raise _too_large(max_bytes) from None
-            room = min(_MORE_ROOM * room, max_bytes)
-        else:
-            return bytes(memoryview(into)[:size])
-
-
-def _too_large(max_bytes: int) -> MalformedBatch:
-    return MalformedBatch(f"the batch becomes larger than {max_bytes} bytes")
-
-
-def _decompress_snappy(snappy: Any, body: bytes, max_bytes: int) -> bytes:
-    if not body.startswith(_XERIAL_MAGIC):
-        return _decompress_block(snappy, body, max_bytes)
-    at, parts = 16, []
-    while at < len(body):
-        size = int.from_bytes(body[at : at + 4], "big")
-        parts.append(_decompress_block(snappy, body[at + 4 : at + 4 + size], max_bytes))
-        max_bytes -= len(parts[-1])
-        at += 4 + size
-    return b"".join(parts)
-
-
-def _decompress_block(snappy: Any, block: bytes, max_bytes: int) -> bytes:
-    """A block of snappy says in front how large it becomes, and that much room is made for it."""
-    if snappy.decompress_raw_len(block) > max_bytes:
-        raise _too_large(max_bytes)
-    return bytes(snappy.decompress_raw(block))

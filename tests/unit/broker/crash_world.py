@@ -120,6 +120,9 @@ class InProcess:
     def __init__(self, node: Node) -> None:
         self.node = node
 
+    def now_ms(self) -> int:
+        return self.node.clock.now_ms()
+
     def ask(self, api: str, version: int, /, **fields: Any) -> Any:
         return ask_with(self.node, request(api, version, **fields))
 

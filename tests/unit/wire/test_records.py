@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.wire.batch import MalformedBatch, read_header
+from tallystick.wire.compression import CODECS
 from tallystick.wire.records import (
-    COMPRESSION,
     BatchSpec,
     EndTxnMarker,
     decode_batch,
@@ -23,7 +23,7 @@ from tallystick.wire.records import (
 FIELD = st.none() | st.binary(max_size=50)
 
 
-@given(st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=20), st.sampled_from(sorted(COMPRESSION)))
+@given(st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=20), st.sampled_from(sorted(CODECS)))
 def test_what_is_encoded_is_decoded(pairs: list[tuple[bytes | None, bytes | None]], codec: str) -> None:
     batch = encode_batch(pairs, BatchSpec(base_offset=9, compression=codec, timestamp_ms=44))
     header, records = decode_batch(batch)

@@ -8,20 +8,25 @@ Versions 0 to 2 are named in ApiVersions and refused, as Apache Kafka 4 does: li
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import structlog
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.handlers.transactional_batches import refusals
 from tallystick.broker.partition import Appended
+from tallystick.broker.produced_batch import RecordsRefused
 from tallystick.wire import schema
+from tallystick.wire.batch import codec_of
+from tallystick.wire.compression import ZSTD
 from tallystick.wire.errors import ApiError, ErrorCode
 
 logger = structlog.get_logger(__name__)
 
 _LEGAL_ACKS = (-1, 0, 1)
+_FIRST_VERSION_WITH_ZSTD: Final = 7
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -47,20 +52,29 @@ async def handle(context: RequestContext, request: Any) -> Any:
 def _partition(build: Any, context: RequestContext, request: Any, topic: str, data: Any, refusal: ErrorCode) -> Any:
     code, message = ErrorCode.none, None
     base_offset = log_start_offset = -1
+    log_append_time = None
+    record_errors: tuple[Any, ...] = ()
     try:
         appended = _append(context, request, topic, data, refusal)
         base_offset = appended.base_offset
-        log_start_offset = 0
+        log_start_offset = appended.log_start_offset
+        if appended.log_append_time_ms is not None:
+            log_append_time = _EPOCH + timedelta(milliseconds=appended.log_append_time_ms)
     except ApiError as error:
         code, message = error.code, error.message
+        if isinstance(error, RecordsRefused) and hasattr(build, "BatchIndexAndErrorMessage"):
+            record_errors = tuple(
+                build.BatchIndexAndErrorMessage(batch_index=row.batch_index, batch_index_error_message=row.message)
+                for row in error.record_errors
+            )
         logger.info("a batch is refused", topic=topic, partition=data.index, code=code.name, reason=message)
     return build.PartitionProduceResponse(
         index=data.index,
         error_code=code,
         base_offset=base_offset,
-        log_append_time=None,
+        log_append_time=log_append_time,
         log_start_offset=log_start_offset,
-        record_errors=(),
+        record_errors=record_errors,
         error_message=message,
     )
 
@@ -73,7 +87,8 @@ def _append(context: RequestContext, request: Any, topic: str, data: Any, refusa
         raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no partition {topic}-{data.index}")
     if not data.records:
         raise ApiError(ErrorCode.invalid_record, "no records")
-
+    if context.api_version < _FIRST_VERSION_WITH_ZSTD and codec_of(data.records) == ZSTD:
+        raise ApiError(ErrorCode.unsupported_compression_type, f"version {context.api_version} does not know zstd")
     if refusal is ErrorCode.transactional_id_authorization_failed:
         raise ApiError(refusal, "transactional batches without a transactional id")
     return partition.append(data.records, verify=lambda _producer_id, _producer_epoch: int(refusal))

@@ -1,6 +1,6 @@
-"""OffsetCommit (8): offsets outside a transaction, fenced by member and generation.
+"""OffsetCommit (8): offsets outside a transaction, fenced by member and generation or epoch.
 
-Version 10 (topics by id) is not answered.
+From version 10 on topics are named by their id.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FIRST_VERSION_WITH_MEMBER_EPOCH: Final = 9
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
-    offsets = offsets_of(request)
+    offsets = offsets_of(context, request)
     errors = context.node.groups.offsets.commit(
         request.group_id,
         Committer(
@@ -28,7 +28,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
         offsets,
     )
     build = schema.response("offset_commit", context.api_version)
-    return answer(build, "OffsetCommitResponse", request, errors)
+    return answer(context, build, "OffsetCommitResponse", request, errors)
 
 
-API = Api(key=8, name="offset_commit", min_version=2, max_version=9, handle=handle)
+API = Api(key=8, name="offset_commit", min_version=2, max_version=10, handle=handle)

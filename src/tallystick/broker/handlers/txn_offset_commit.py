@@ -20,11 +20,11 @@ _FIRST_VERSION_THAT_ADDS_THE_GROUP: Final = 5
 async def handle(context: RequestContext, request: Any) -> Any:
     errors = _commit(context, request)
     build = schema.response("txn_offset_commit", context.api_version)
-    return answer(build, "TxnOffsetCommitResponse", request, errors)
+    return answer(context, build, "TxnOffsetCommitResponse", request, errors)
 
 
 def _commit(context: RequestContext, request: Any) -> dict[tuple[str, int], ErrorCode]:
-    offsets = offsets_of(request)
+    offsets = offsets_of(context, request)
     error = context.node.transactions.admit_offsets(
         request.transactional_id,
         request.producer_id,

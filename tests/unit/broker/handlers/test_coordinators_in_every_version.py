@@ -10,13 +10,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.support.catalog import Catalog
+from tests.support.catalog import Catalog, topic_id_of
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.groups import GroupCoordinator
 from tallystick.broker.handlers import (
     add_offsets_to_txn,
     add_partitions_to_txn,
+    consumer_group_describe,
+    consumer_group_heartbeat,
     delete_groups,
     describe_groups,
     describe_transactions,
@@ -51,16 +53,20 @@ from tallystick.wire.frames import (
 )
 
 MINUTE = timedelta(minutes=1)
+SECONDS_5 = timedelta(seconds=5)
 
 
-class Topic:
+class Topic(Catalog):
     """One topic, ``a``, with two partitions."""
+
+    def __init__(self) -> None:
+        super().__init__(a=2)
 
     def exists(self, topic: str, partition: int) -> bool:
         return topic == "a" and 0 <= partition < 2
 
     def topic_id(self, topic: str) -> uuid.UUID | None:
-        return uuid.uuid5(uuid.NAMESPACE_OID, topic)
+        return topic_id_of(topic) if topic == "a" else None
 
     def append_marker(self, topic: str, partition: int, **_: Any) -> None:
         assert self.exists(topic, partition)
@@ -75,12 +81,13 @@ class Talk:
 
     def __init__(self) -> None:
         clock, journal, topic = ManualClock(start_ms=1_000), Records(), Topic()
-        groups = GroupCoordinator(journal, Catalog(a=2), clock)
+        groups = GroupCoordinator(journal, topic, clock)
         transactions = TransactionCoordinator(journal, topic, clock, groups)
         self.node = cast(
             Node,
             SimpleNamespace(
                 partitions=topic,
+                security=SimpleNamespace(authorizer=None),
                 groups=groups,
                 transactions=transactions,
                 clock=clock,
@@ -190,6 +197,16 @@ class Talk:
             for rows_of in found
         ]
 
+    def beat(self, version: int, *, topics: tuple[str, ...] | None = None, **fields: Any) -> Any:
+        said = {
+            "group_id": "g",
+            "member_id": "member",
+            "rebalance_timeout": timedelta(milliseconds=-1),
+            "subscribed_topic_names": topics,
+            "topic_partitions": None,
+        }
+        return self.ask(consumer_group_heartbeat.API, version, **(said | fields))
+
     def end(self, transactional_id: str, owner: tuple[int, int], *, version: int = 4) -> Any:
         return self.ask(
             end_txn.API,
@@ -205,7 +222,8 @@ class Talk:
 
         def topics(build: Any) -> Any:
             row = getattr(build, "OffsetFetchRequestTopics" if version >= 8 else "OffsetFetchRequestTopic")
-            return (row(name="a", partition_indexes=(0, 1)),)
+            which = {"topic_id": topic_id_of("a")} if version >= 10 else {"name": "a"}
+            return (row(**which, partition_indexes=(0, 1)),)
 
         if version >= 8:
             fields["groups"] = lambda build: (build.OffsetFetchRequestGroup(group_id="g", topics=topics(build)),)
@@ -214,10 +232,14 @@ class Talk:
         answer = self.ask(offset_fetch.API, version, **fields)
         answered = answer.groups[0].topics if version >= 8 else answer.topics
         return [
-            (topic.name, row.partition_index, row.committed_offset, row.error_code.name)
+            (_name(topic), row.partition_index, row.committed_offset, row.error_code.name)
             for topic in answered
             for row in topic.partitions
         ]
+
+
+def _name(row: Any) -> str:
+    return "a" if getattr(row, "topic_id", None) == topic_id_of("a") else str(row.name)
 
 
 @pytest.fixture
@@ -240,7 +262,11 @@ def offsets(build: Any, prefix: str) -> Any:
     unknown = getattr(build, f"{prefix}RequestPartition")(
         partition_index=9, committed_offset=42, committed_leader_epoch=0, committed_metadata=""
     )
-    return (getattr(build, f"{prefix}RequestTopic")(name="a", partitions=(partition, unknown)),)
+    row_type = getattr(build, f"{prefix}RequestTopic")
+    try:
+        return (row_type(name="a", partitions=(partition, unknown)),)
+    except TypeError:
+        return (row_type(topic_id=topic_id_of("a"), partitions=(partition, unknown)),)
 
 
 COMMITTED = [(1, "none"), (9, "unknown_topic_or_partition")]
@@ -472,7 +498,7 @@ def test_offset_fetch_of_everything(talk: Talk, version: int) -> None:
         fields = {"group_id": "g", "topics": None}
     answer = talk.ask(offset_fetch.API, version, **fields)
     (topic,) = answer.groups[0].topics if version >= 8 else answer.topics
-    assert [(topic.name, row.partition_index, row.committed_offset) for row in topic.partitions] == [("a", 1, 42)]
+    assert [(_name(topic), row.partition_index, row.committed_offset) for row in topic.partitions] == [("a", 1, 42)]
 
 
 def test_offset_delete(talk: Talk) -> None:
@@ -489,6 +515,80 @@ def test_offset_delete(talk: Talk) -> None:
     assert (answer.error_code.name, rows(answer)) == ("none", [(1, "none")])
     assert talk.fetch()[1] == ("a", 1, -1, "none")
     assert talk.ask(offset_delete.API, 0, group_id="x", topics=topics).error_code.name == "group_id_not_found"
+
+
+@in_every_version(consumer_group_heartbeat.API)
+def test_consumer_group_heartbeat(talk: Talk, version: int) -> None:
+    answer = talk.beat(version, member_epoch=0, rebalance_timeout=MINUTE, topics=("a",), topic_partitions=())
+    assert (answer.error_code.name, answer.member_epoch, answer.heartbeat_interval) == ("none", 2, SECONDS_5)
+    (given,) = answer.assignment.topic_partitions
+    assert (given.topic_id, given.partitions) == (topic_id_of("a"), (0, 1))
+    answer = talk.beat(version, member_epoch=7)
+    assert (answer.error_code.name, answer.member_id, answer.assignment) == ("fenced_member_epoch", None, None)
+
+
+def test_a_member_that_brings_no_id_is_given_one_in_version_0(talk: Talk) -> None:
+    fields: dict[str, Any] = {"member_epoch": 0, "rebalance_timeout": MINUTE, "topics": ("a",), "topic_partitions": ()}
+    assert talk.beat(0, member_id="", **fields).member_id
+    assert talk.beat(1, member_id="", **fields).error_code.name == "invalid_request"
+
+
+@in_every_version(consumer_group_describe.API)
+def test_consumer_group_describe(talk: Talk, version: int) -> None:
+    talk.beat(1, member_epoch=0, rebalance_timeout=MINUTE, topics=("a", "b"), topic_partitions=())
+    talk.join("classic")
+    found, classic, unknown = talk.ask(
+        consumer_group_describe.API, version, group_ids=("g", "classic", "unknown"), include_authorized_operations=False
+    ).groups
+    assert (found.group_state, found.group_epoch, found.assignment_epoch, found.assignor_name) == (
+        *("Stable", 2, 2),
+        "uniform",
+    )
+    (member,) = found.members
+    assert (member.member_id, member.member_epoch, member.subscribed_topic_names) == ("member", 2, ("a", "b"))
+    for assignment in (member.assignment, member.target_assignment):
+        assert [(row.topic_name, row.partitions) for row in assignment.topic_partitions] == [("a", (0, 1))]
+    assert [row.error_code.name for row in (classic, unknown)] == ["group_id_not_found", "group_id_not_found"]
+
+
+def test_groups_of_both_protocols_are_listed_by_type_and_described_by_their_own_api(talk: Talk) -> None:
+    talk.beat(1, member_epoch=0, rebalance_timeout=MINUTE, topics=("a",), topic_partitions=())
+    talk.join("classic")
+    for group_type, group_id in (("Consumer", "g"), ("classic", "classic")):
+        (row,) = talk.ask(list_groups.API, 5, types_filter=(group_type,)).groups
+        assert (row.group_id, row.protocol_type, row.group_type) == (group_id, "consumer", group_type.lower())
+    (row,) = talk.ask(describe_groups.API, 6, groups=("g",), include_authorized_operations=False).groups
+    assert (row.error_code.name, row.group_state) == ("group_id_not_found", "Dead")
+
+
+def test_topics_whose_id_is_unknown_are_answered_as_such(talk: Talk) -> None:
+    commit = talk.ask(
+        offset_commit.API,
+        10,
+        group_id="g",
+        generation_id_or_member_epoch=-1,
+        member_id="",
+        topics=lambda build: (
+            build.OffsetCommitRequestTopic(
+                topic_id=uuid.uuid4(),
+                partitions=(
+                    build.OffsetCommitRequestPartition(partition_index=0, committed_offset=1, committed_metadata=""),
+                ),
+            ),
+        ),
+    )
+    assert rows(commit) == [(0, "unknown_topic_id")]
+    fetch = talk.ask(
+        offset_fetch.API,
+        10,
+        groups=lambda build: (
+            build.OffsetFetchRequestGroup(
+                group_id="g",
+                topics=(build.OffsetFetchRequestTopics(topic_id=uuid.uuid4(), partition_indexes=(0,)),),
+            ),
+        ),
+    )
+    assert rows(fetch.groups[0]) == [(0, "unknown_topic_id")]
 
 
 @in_every_version(list_groups.API)

@@ -134,6 +134,16 @@ _FETCH_OFFSETS: Final = request(
     ),
     require_stable=False,
 )
+_CONSUMER_HEARTBEAT: Final = request(
+    *("consumer_group_heartbeat", 1),
+    group_id=GROUP,
+    member_id="nobody",
+    member_epoch=0,
+    rebalance_timeout=timedelta(seconds=1),
+    subscribed_topic_names=(TOPIC,),
+    server_assignor="there is none of this name",
+    topic_partitions=(),
+)
 _ADD_PARTITIONS: Final = request(
     *("add_partitions_to_txn", 3),
     v3_and_below_transactional_id=IDENTITY,
@@ -239,6 +249,14 @@ CASES: Final = [
         ),
         GROUPS,
         right(G, "READ"),
+    ),
+    Case("consumer_group_heartbeat: the group", _CONSUMER_HEARTBEAT, GROUPS, right(G, "READ"), has=_READS_TOPIC),
+    Case("consumer_group_heartbeat: the topics", _CONSUMER_HEARTBEAT, TOPICS, describes(T), has=_READS),
+    Case(
+        "consumer_group_describe",
+        request("consumer_group_describe", 1, group_ids=(GROUP,), include_authorized_operations=False),
+        GROUPS,
+        describes(G),
     ),
     Case(
         "describe_groups",

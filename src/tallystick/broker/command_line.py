@@ -61,6 +61,7 @@ class CommandLine:
             node=node,
             log=configs.log,
             transactions=configs.transactions,
+            groups=configs.groups,
             security=security,
             topic_defaults=configs.topic_defaults,
             static_configs=configs.values,

@@ -50,6 +50,7 @@ class BrokerInstance:
             log_settings=options.log,
             topic_defaults=options.topic_defaults,
             transaction_settings=options.transactions,
+            group_settings=options.groups,
             security_settings=options.security,
             static_configs=options.static_configs,
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.groups.settings import DEFAULTS as GROUP_DEFAULTS
+from tallystick.broker.groups.settings import GroupSettings
 from tallystick.broker.log.settings import DEFAULTS as LOG_DEFAULTS
 from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
@@ -35,6 +37,7 @@ class BrokerOptions:
     node: NodeSettings = NODE_DEFAULTS
     log: LogSettings = LOG_DEFAULTS
     transactions: TransactionSettings = TRANSACTION_DEFAULTS
+    groups: GroupSettings = GROUP_DEFAULTS
     security: SecuritySettings = field(default_factory=SecuritySettings)
     topic_defaults: Mapping[str, BrokerDefault] = field(default_factory=dict)
     static_configs: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tallystick.broker.broker_configs.effects import only, reason_without_effect
 from tallystick.broker.broker_configs.meanings import MEANINGS
+from tallystick.broker.groups.settings import GroupSettings
 from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.node_settings import NodeSettings
 from tallystick.broker.security.settings import (
@@ -33,6 +34,7 @@ HOLDERS: Final[tuple[type[Any], ...]] = (
     NodeSettings,
     LogSettings,
     TransactionSettings,
+    GroupSettings,
     ListenerSettings,
     ConnectionSettings,
     SaslSettings,

@@ -16,6 +16,7 @@ from tallystick.broker.broker_configs.effects import only
 from tallystick.broker.broker_configs.given import Given
 from tallystick.broker.broker_configs.of_listeners import without_prefix
 from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.groups.settings import GroupSettings
 from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.node_settings import NodeSettings
 from tallystick.broker.security.settings import (
@@ -56,6 +57,7 @@ class BrokerConfigs:
     node: NodeSettings
     log: LogSettings
     transactions: TransactionSettings
+    groups: GroupSettings
     security: SecuritySettings
     topic_defaults: Mapping[str, BrokerDefault]
     fsync: FsyncPolicy | None
@@ -83,6 +85,7 @@ def read(given: Mapping[str, Given]) -> BrokerConfigs:
         node=NodeSettings(**_fields_of(NodeSettings, values | _node_id(plain, values))),
         log=settings(LogSettings),
         transactions=settings(TransactionSettings),
+        groups=settings(GroupSettings),
         security=SecuritySettings(
             listeners=settings(ListenerSettings),
             connections=settings(ConnectionSettings),

@@ -95,6 +95,8 @@ def test_fields_get_their_values_in_their_own_types() -> None:
             "super.users": "User:a;User:b",
             "allow.everyone.if.no.acl.found": "TRUE",
             "transaction.max.timeout.ms": "5",
+            "group.consumer.assignors": "range",
+            "offsets.retention.minutes": "7",
             "log.segment.bytes": "1048576",
             "auto.create.topics.enable": "false",
         }
@@ -108,6 +110,8 @@ def test_fields_get_their_values_in_their_own_types() -> None:
     assert len(security.authorizer.super_principals()) == 2
     assert security.authorizer.allow_everyone_if_no_acl_found
     assert given.transactions.transaction_max_timeout_ms == 5
+    assert given.groups.group_consumer_assignors == ("range",)
+    assert given.groups.offsets_retention_ms == 7 * 60 * 1000
     assert given.log.log_segment_bytes == 1_048_576
     assert given.topic_defaults["segment.bytes"].value == "1048576"
     assert not given.node.auto_create_topics_enable

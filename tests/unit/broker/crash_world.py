@@ -23,6 +23,8 @@ from tests.unit.broker.in_process import ask, ask_with, opened
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator
 from tallystick.broker.groups.classic.members import Join, Sync
+from tallystick.broker.groups.consumer.group import ConsumerGroup
+from tallystick.broker.groups.consumer.requests import Heartbeat
 from tallystick.broker.groups.records import CommittedOffset
 from tallystick.broker.groups.requests.offsets import Committer
 from tallystick.broker.log.settings import LogSettings
@@ -182,6 +184,8 @@ class World:
                 node.groups.delete(group)
             case ("member", group):
                 asyncio.run(asyncio.wait_for(_visit(node.groups, group), 10))
+            case ("heartbeat", member, leaves):
+                _tried(lambda: _beat(node.groups, member, leaves=leaves))
             case ("create", topic, partitions):
                 _tried(lambda: topics.create(topic, partition_count=partitions))
             case ("grow", topic, partitions):
@@ -233,6 +237,23 @@ async def _visit(groups: GroupCoordinator, group: str) -> None:
     groups.classic.leave(group, [(joined.member_id, None)])
 
 
+def _beat(groups: GroupCoordinator, member_id: str, *, leaves: bool) -> None:
+    """A member of a consumer group joins, goes on with all that it was given, or leaves."""
+    found = groups.group("k")
+    members = found.members.members if found is not None and isinstance(found.members, ConsumerGroup) else {}
+    known = members.get(member_id)
+    joins = known is None
+    request_ = Heartbeat(
+        member_id=member_id,
+        member_epoch=0 if known is None else -1 if leaves else known.member_epoch,
+        rebalance_timeout_ms=TIMEOUT_MS if joins else None,
+        topics=("a",) if joins else None,
+        regex="b|c" if joins else None,
+        owned={} if known is None else {topic_id: frozenset(part) for topic_id, part in known.assigned.items()},
+    )
+    groups.consumer.heartbeat("k", request_, may_see=lambda _: True)
+
+
 _names = st.sampled_from(["t", "u"])
 _versions = st.sampled_from([1, 2])
 _topics = st.sampled_from(TOPICS)
@@ -250,6 +271,7 @@ _seldom = st.one_of(
     st.tuples(st.just("delete offset"), st.sampled_from(["g", "h"]), _topics),
     st.tuples(st.just("delete group"), st.sampled_from(["g", "h"])),
     st.tuples(st.just("member"), st.just("h")),
+    st.tuples(st.just("heartbeat"), st.sampled_from(["m", "n"]), st.booleans()),
     st.tuples(st.just("create"), st.just("c"), st.integers(1, 2)),
     st.tuples(st.just("grow"), _topics, st.integers(3, 4)),
     st.tuples(st.just("configure"), _topics, st.sampled_from(["1000", "2000"])),
@@ -281,10 +303,17 @@ EVERYTHING: Final[list[tuple[Any, ...]]] = [
     ("configure", "a", "1000"),
     ("commit", "h", "c", 3),
     ("member", "h"),
+    ("heartbeat", "m", False),
+    ("heartbeat", "n", False),
+    ("heartbeat", "m", False),
     ("compact",),
+    ("heartbeat", "m", False),
+    ("heartbeat", "n", False),
     ("write", "u", 1, "c", 0),
     ("delete topic", "c"),
+    ("heartbeat", "n", False),
     ("restart",),
+    ("heartbeat", "m", True),
     ("write", "t", 2, "a", 1),
     ("produce", "a", 0),
     ("time passes", TIMEOUT_MS),

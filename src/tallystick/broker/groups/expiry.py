@@ -25,8 +25,9 @@ log = structlog.get_logger(__name__)
 def expired_offsets(group: Group, *, now_ms: int, retention_ms: int) -> tuple[TopicPartition, ...]:
     """The partitions whose committed offset is past its retention."""
     expired = []
+    read = group.members.topics_read()
     for (topic, partition), offset in group.offsets.committed.items():
-        since_ms = group.members.idle_since_ms(topic, offset.committed_ms)
+        since_ms = group.members.idle_since_ms(offset.committed_ms, is_read=topic in read)
         if since_ms is not None and now_ms - since_ms >= retention_ms and group.offsets.is_stable((topic, partition)):
             expired.append((topic, partition))
     return tuple(expired)

@@ -264,6 +264,17 @@ def test_a_member_that_does_not_give_up_in_its_rebalance_timeout_is_removed(crew
     assert crew.beat("two", 3)[1] == {"a": (0, 1, 2, 3)}
 
 
+def test_a_static_member_that_is_away_is_not_waited_for_to_give_up(crew: Crew) -> None:
+    crew.join("one", instance="i", rebalance_timeout_ms=10_000)
+    crew.join("two")
+    crew.beat("one", 2, instance="i")
+    crew.leave("one", instance="i", for_good=False)
+    crew.tick(after_ms=10_000, beat={"two": 3})
+    assert crew.group.members["one"].member_epoch == -2
+    crew.join("three", instance="i")
+    assert crew.held("three") == [("a", 0), ("a", 1)]
+
+
 def test_a_member_that_gave_up_in_time_stays(crew: Crew) -> None:
     crew.join("one", rebalance_timeout_ms=10_000)
     crew.join("two")

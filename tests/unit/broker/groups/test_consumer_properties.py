@@ -153,6 +153,6 @@ def test_when_members_only_heartbeat_all_partitions_have_a_reader(
     crew.tick(after_ms=45_000)
     crew.settle("m0", "m1")
     shapes = [shape for shape in map(crew.office.topics.shape, crew.office.topics.names()) if shape is not None]
-    expected = {(s.name, p) for s in shapes if crew.group.reads(s.name) for p in range(s.partition_count)}
+    expected = {(s.name, p) for s in shapes if s.name in crew.group.topics_read() for p in range(s.partition_count)}
     held = crew.held("m0") + crew.held("m1")
     assert sorted(held) == sorted(expected)

@@ -99,24 +99,25 @@ class ClassicGroup:
         """Whether nobody is in it."""
         return self.status is S.EMPTY
 
-    def reads(self, topic: str) -> bool:
-        """Whether a member subscribes to the topic; False for members that are no consumers."""
-        return self.protocol_type == CONSUMER and any(
-            topic in subscribed_topics(metadata) for m in self.members.values() for _, metadata in m.protocols
-        )
+    def topics_read(self) -> frozenset[str]:
+        """What members subscribe to; nothing is known of members that are no consumers."""
+        if self.protocol_type != CONSUMER:
+            return frozenset()
+        every = (metadata for member in self.members.values() for _, metadata in member.protocols)
+        return frozenset[str]().union(*map(subscribed_topics, every))
 
     def check_offset_delete(self) -> ErrorCode:
         """Whether offsets of topics that nobody reads may be deleted: what other members than consumers need is
         unknown."""
         return ErrorCode.none if self.is_empty or self.protocol_type == CONSUMER else ErrorCode.non_empty_group
 
-    def idle_since_ms(self, topic: str, committed_ms: int) -> int | None:
-        """From when on the retention of an offset of this topic counts; None while the group may need it (KIP-211)."""
+    def idle_since_ms(self, committed_ms: int, *, is_read: bool) -> int | None:
+        """From when on the retention of an offset counts; None while the group may need it (KIP-211)."""
         if self.status is S.EMPTY and self.persisted is not None and self.persisted.at_ms >= 0:
             return self.persisted.at_ms
         if self.status is S.EMPTY:
             return committed_ms
-        if self.protocol_type == CONSUMER and self.status is S.STABLE and not self.reads(topic):
+        if self.protocol_type == CONSUMER and self.status is S.STABLE and not is_read:
             return committed_ms
         return None
 

@@ -59,6 +59,12 @@ def decide_heartbeat(group: ConsumerGroup, request: Heartbeat, given: Surroundin
     member = _with_request(before, request)
     if member != before:
         _check_size(group, member)
+    if _is_settled(group, request, before, member, given):
+        return Decision(
+            member_id=member.member_id,
+            member_epoch=member.member_epoch,
+            assignment=_shown(member) if request.is_full else None,
+        )
     after = _After(group, member, replaced, given)
     changed_topics = member.topics != before.topics or member.regex != before.regex
     after.raise_epoch_if(changed_topics or after.resolved_changed, look=given.topics_changed)
@@ -76,9 +82,25 @@ def decide_heartbeat(group: ConsumerGroup, request: Heartbeat, given: Surroundin
     return Decision(
         member_id=stepped.member_id,
         member_epoch=stepped.member_epoch,
-        assignment={t: tuple(sorted(partitions)) for t, partitions in stepped.assigned.items()} if told else None,
+        assignment=_shown(stepped) if told else None,
         record=after.record(stepped),
     )
+
+
+def _is_settled(group: ConsumerGroup, request: Heartbeat, before: Member, member: Member, given: Surroundings) -> bool:
+    """Whether there is nothing to decide, as with nearly every heartbeat: these must not cost by the group's size."""
+    return (
+        request.member_epoch != JOINING_EPOCH
+        and member == before
+        and member.is_reconciled(group.group_epoch)
+        and group.assignment_epoch == group.group_epoch
+        and given.matched is None
+        and not given.topics_changed
+    )
+
+
+def _shown(member: Member) -> Target:
+    return {topic_id: tuple(sorted(partitions)) for topic_id, partitions in member.assigned.items()}
 
 
 def decide_leave(group: ConsumerGroup, request: Heartbeat) -> Decision:

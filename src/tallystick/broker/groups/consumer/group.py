@@ -123,13 +123,13 @@ class ConsumerGroup:
         """What the member subscribes to, by name and by its regular expression."""
         return frozenset(member.topics) | self.resolved.get(member.regex, frozenset())
 
-    def reads(self, topic: str) -> bool:
-        """Whether a member subscribes to the topic."""
-        return any(topic in self.topics_of(member) for member in self.members.values())
+    def topics_read(self) -> frozenset[str]:
+        """What members subscribe to."""
+        return frozenset[str]().union(*(self.topics_of(member) for member in self.members.values()))
 
-    def idle_since_ms(self, topic: str, committed_ms: int) -> int | None:
-        """From when on the retention of an offset of this topic counts; None while a member reads the topic."""
-        return None if self.reads(topic) else committed_ms
+    def idle_since_ms(self, committed_ms: int, *, is_read: bool) -> int | None:
+        """From when on the retention of an offset counts; None while a member reads its topic."""
+        return None if is_read else committed_ms
 
     def check_offset_delete(self) -> ErrorCode:
         """Offsets of topics that nobody reads may always be deleted."""

@@ -36,6 +36,10 @@ class Presence:
         revocation = self._revocations.get(member_id)
         return session_ms if revocation is None else min(session_ms, revocation[0])
 
+    def away(self, member_id: str) -> None:
+        """A static member said that it will be back: its session goes on, but it is not waited for."""
+        self._revocations.pop(member_id, None)
+
     def forget(self, member_id: str) -> None:
         self._sessions.pop(member_id, None)
         self._revocations.pop(member_id, None)

@@ -66,9 +66,10 @@ class ConsumerGroups:
             )
             decision = decide_heartbeat(group, request, given)
         self._write(decision)
-        if leaves:
-            if request.member_epoch == LEAVING_EPOCH:
-                presence.forget(decision.member_id)
+        if request.member_epoch == LEAVING_EPOCH:
+            presence.forget(decision.member_id)
+        elif leaves:
+            presence.away(decision.member_id)
         else:
             self._heard(group_id, decision.member_id, presence)
         return decision
@@ -171,7 +172,7 @@ class ConsumerGroups:
         now_ms = self._clock.monotonic_ms()
         for group_id, presence in list(self._presences.items()):
             found = self._table.find(group_id)
-            if found is None or isinstance(found.members, ClassicGroup):
+            if found is None or isinstance(found.members, ClassicGroup) or found.members.is_empty:
                 del self._presences[group_id]
                 continue
             gone = presence.due(now_ms)

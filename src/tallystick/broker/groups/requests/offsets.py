@@ -5,7 +5,7 @@ Owns: who may commit what, and the answers. Must not know: the protocol's encodi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +16,7 @@ from tallystick.broker.groups.consumer.group import ConsumerGroup
 from tallystick.broker.groups.offsets import TopicPartition
 from tallystick.broker.groups.records import CommittedOffset, OffsetsDeleted
 from tallystick.broker.groups.settings import GroupSettings
-from tallystick.broker.groups.table import Group, GroupTable, not_written
+from tallystick.broker.groups.table import GroupTable, not_written
 from tallystick.broker.ports import TopicCatalog
 from tallystick.clock import Clock
 from tallystick.wire.errors import ErrorCode
@@ -198,7 +198,8 @@ class OffsetRequests:
         error = group.members.check_offset_delete()
         if error is not ErrorCode.none:
             return error, {}
-        errors = {(topic, index): self._check_delete(group, topic) for topic, index in partitions}
+        read = group.members.topics_read()
+        errors = {(topic, index): self._check_delete(topic, read) for topic, index in partitions}
         known = tuple(p for p, e in errors.items() if e is ErrorCode.none and p in group.offsets.committed)
         try:
             if known:
@@ -207,10 +208,10 @@ class OffsetRequests:
             return not_written(failure), {}
         return ErrorCode.none, errors
 
-    def _check_delete(self, group: Group, topic: str) -> ErrorCode:
+    def _check_delete(self, topic: str, read: Collection[str]) -> ErrorCode:
         if self._topics.shape(topic) is None:
             return ErrorCode.unknown_topic_or_partition
-        return ErrorCode.group_subscribed_to_topic if group.members.reads(topic) else ErrorCode.none
+        return ErrorCode.group_subscribed_to_topic if topic in read else ErrorCode.none
 
     def forget_topic(self, topic: str) -> None:
         """The topic was deleted: so are its committed offsets, lest a topic of the same name inherits them."""

@@ -17,6 +17,10 @@ from tallystick import __version__
 from tallystick.cli.broker import broker
 from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
+from tallystick.cli.operate.groups import groups
+from tallystick.cli.operate.lag import lag
+from tallystick.cli.operate.topics import topics
+from tallystick.cli.operate.txn import txn
 from tallystick.cli.run import run
 from tallystick.cli.sandbox import sandbox
 from tallystick.cli.users import users
@@ -59,6 +63,14 @@ Build with it:
   tallystick sandbox --data DIR       a payment provider that can fail
 
   tallystick verify --bootstrap ...   a workload under kill -9, judged
+
+Look at a cluster, ours or Apache Kafka:
+
+  tallystick lag                      how far groups are behind, and why
+
+  tallystick txn open                 open transactions, and any that hang
+
+  tallystick groups, tallystick topics
 """
 
 app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -68,10 +80,13 @@ app.command()(broker)
 app.command()(run)
 app.command()(sandbox)
 app.command()(verify)
+app.command()(lag)
 demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)
 app.add_typer(users)
+for _commands in (groups, topics, txn):
+    app.add_typer(_commands)
 
 
 def _print_version(wanted: bool) -> None:

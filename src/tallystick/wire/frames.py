@@ -162,9 +162,12 @@ def write_request(correlation_id: int, client_id: str | None, request: Any) -> b
     return _LENGTH.pack(len(payload)) + payload
 
 
-def read_response(frame: bytes, api_key: int, api_version: int) -> tuple[int, Any]:
-    """Correlation id and kio's response from a frame without its length prefix."""
-    response_type = load_response_schema(api_key, api_version)
+def read_response(frame: bytes, api_key: int, api_version: int, *, response_type: Any = None) -> tuple[int, Any]:
+    """Correlation id and response from a frame without its length prefix.
+
+    ``response_type`` is a class like kio's, for a response that kio's own cannot read.
+    """
+    response_type = response_type or load_response_schema(api_key, api_version)
     (correlation_id,) = _LENGTH.unpack_from(frame)
     at = LENGTH_BYTES
     if response_type.__header_schema__.__version__ == 1:

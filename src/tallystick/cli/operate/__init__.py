@@ -1,0 +1,1 @@
+"""The commands that look at a running cluster and mend it: ``lag``, ``groups``, ``topics``, ``txn``."""

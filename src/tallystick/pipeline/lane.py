@@ -28,8 +28,8 @@ from tallystick.pipeline.work import BatchWork
 log = structlog.get_logger(__name__)
 
 _LOOK_TIMEOUT_S: Final = 5.0
-_CLOSED_PHASES: Final = FINAL_PHASES | {Phase.IDLE, Phase.REWINDING}
-"""No transaction of the lane is open, and none can open while a revocation waits."""
+_DRAINED_PHASES: Final = FINAL_PHASES | {Phase.REWINDING}
+"""No transaction is open, and none begins before the lane has heard the news."""
 
 
 class LanePositions:
@@ -127,11 +127,15 @@ class Lane:
 
     @property
     def is_drained(self) -> bool:
-        """Whether it knows of a revocation that waits, and has no transaction open."""
+        """Whether no transaction is open, and none begins before the revocation that waits is over.
+
+        An idle lane may have a batch in its hands already, unless it knows of the revocation. One that rewinds does
+        not know of it: it waits for the polling thread.
+        """
         if self.has_ended or self._strategy is None:
             return True
         cycle = self._strategy.cycle  # a frozen value
-        return cycle.phase in FINAL_PHASES or (cycle.draining and cycle.phase in _CLOSED_PHASES)
+        return cycle.phase in _DRAINED_PHASES or (cycle.phase is Phase.IDLE and cycle.draining)
 
     # -- in the thread
 

@@ -10,11 +10,12 @@ from tallystick.ids import EventId, deterministic_id
 from tallystick.pipeline.assignment import Assignment
 from tallystick.pipeline.batch import Batch, Message
 from tallystick.pipeline.counters import Counters
-from tallystick.pipeline.kafka_client import GroupConsumer, GroupMetadata, Membership, Partition, Producer
+from tallystick.pipeline.kafka_client import Cluster, GroupConsumer, GroupMetadata, Membership, Partition, Producer
 from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
 from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
+from tallystick.pipeline.starts import StoredOffset, TopicFacts
 from tallystick.pipeline.strategy import Parts
 from tallystick.pipeline.work import BatchWork
 
@@ -61,6 +62,7 @@ class FakeProducer(Producer):
         self._journal = journal
         self._script = script
         self._clock = clock
+        self.journal = journal
         self.pending: list[Output] = []
         self.committed: list[Output] = []
         self.lost_connection: str | None = None
@@ -226,3 +228,20 @@ class FakeMessage:
 
 def messages(partition: int, offsets: Iterable[int], *, size: int = 1) -> list[Message]:
     return [FakeMessage("in", partition, offset, size=size) for offset in offsets]
+
+
+class FakeTopics(Cluster):
+    """Topic ``in`` with four partitions, and a group with the offsets that it is given."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[Partition, StoredOffset] = {}
+        self.holders: dict[str, str] = {}
+
+    def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
+        return {name: TopicFacts("topic", 4) for name in names}
+
+    def group_offsets(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
+        return {one: self.offsets.get(one, StoredOffset(None)) for one in partitions}
+
+    def instance_holders(self, group: str) -> dict[str, str]:
+        return self.holders

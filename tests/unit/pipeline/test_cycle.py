@@ -172,6 +172,12 @@ def test_a_revocation_that_waits_lets_the_open_transaction_commit(phase: Phase) 
     assert cycle.after(Event.REVOKED).action is Action.WAIT
 
 
+def test_a_batch_that_has_no_transaction_yet_is_dropped_when_a_revocation_waits() -> None:
+    cycle = at(Phase.POLLED).after(Event.REVOKING)
+    assert cycle.action is Action.REWIND
+    assert cycle.after(Event.REWOUND).action is Action.WAIT
+
+
 def test_an_end_that_is_asked_for_is_answered_before_anything_else() -> None:
     ending = at(Phase.ENDING)
     for event in MEMBERSHIP:

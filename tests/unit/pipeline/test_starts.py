@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.errors import ConfigurationError
-from tallystick.pipeline.starts import OffsetNote, Starts, StoredOffset, TopicFacts, read_note, resolve
+from tallystick.pipeline.starts import OffsetNote, Starts, StoredOffset, TopicFacts, lanes_so_far, read_note, resolve
 
 FACTS = TopicFacts("topic-id", 4)
 
@@ -76,3 +76,17 @@ def test_the_note_is_a_frozen_format() -> None:
     assert OffsetNote("abc", 3).encode() == text
     assert read_note(text) == OffsetNote("abc", 3)
     assert read_note('{"format":"tallystick.2","topic_id":"abc"}') is None
+
+
+def test_the_note_of_a_group_without_lanes_is_what_it_always_was() -> None:
+    assert OffsetNote("id", 4).encode() == '{"format":"tallystick.1","topic_id":"id","partitions":4}'
+    assert OffsetNote("id", 4, 3).encode() == '{"format":"tallystick.1","topic_id":"id","partitions":4,"lanes":3}'
+    assert read_note('{"format":"tallystick.1","topic_id":"id","partitions":4}') == OffsetNote("id", 4, 1)
+
+
+def test_the_number_of_lanes_in_a_note_never_goes_down() -> None:
+    stored = {0: StoredOffset(5, OffsetNote("topic-id", 1, 4).encode()), 1: committed(5)}
+    assert resolve("t", FACTS, stored, [1], group="g", lanes=2).note.lanes == 4
+    assert resolve("t", FACTS, stored, [1], group="g", lanes=6).note.lanes == 6
+    assert lanes_so_far([*stored.values(), StoredOffset(None), StoredOffset(3, "somebody else's")]) == 4
+    assert lanes_so_far([]) == 1

@@ -1,0 +1,60 @@
+"""What an assignment puts on record before a lane's first transaction (rule 5)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.unit.pipeline.fakes import MEMBER
+from tests.unit.pipeline.lanes_bench import LanesBench
+
+from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts
+
+FACTS = {"in": TopicFacts("topic", 4)}
+
+
+def stored(offset: int, lanes: int) -> StoredOffset:
+    return StoredOffset(offset, OffsetNote("topic", 4, lanes).encode())
+
+
+def commits(bench: LanesBench) -> list[tuple[dict[tuple[str, int], int], int]]:
+    """Offsets, and the lanes in their note."""
+    return [(offsets, json.loads(notes["in"]).get("lanes", 1)) for _, offsets, notes in bench.consumer.journal]
+
+
+def test_more_lanes_than_before_are_on_record_before_the_first_of_them_begins() -> None:
+    bench = LanesBench(lanes=4)
+    bench.consumer.stored = {("in", 0): stored(5, 2), ("in", 1): stored(7, 4), ("in", 2): StoredOffset(9, "foreign")}
+    starts = bench.assignment.assigned([("in", 0), ("in", 1), ("in", 2)])
+    assert starts == {("in", 0): 5, ("in", 1): 7, ("in", 2): 9}
+    assert commits(bench) == [({("in", 0): 5, ("in", 2): 9}, 4)]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_fewer_lanes_carry_the_number_of_the_most_on(lanes: int) -> None:
+    bench = LanesBench(lanes=lanes)
+    bench.cluster.offsets = {("in", 3): stored(5, 4)}
+    assert bench.assignment.lanes_so_far(FACTS) == 4
+    bench.consumer.stored = {("in", 0): stored(5, lanes)}
+    bench.assignment.assigned([("in", 0)])
+    assert json.loads(bench.assignment.notes["in"])["lanes"] == 4
+    assert commits(bench) == []
+
+
+def test_a_partition_from_a_member_with_more_lanes_tells_of_them() -> None:
+    bench = LanesBench(lanes=2)
+    bench.consumer.stored = {("in", 0): stored(5, 8)}
+    bench.assignment.assigned([("in", 0)])
+    bench.assignment.revoked([("in", 0)])
+    bench.consumer.stored = {("in", 1): stored(5, 2)}
+    bench.assignment.assigned([("in", 1)])
+    assert json.loads(bench.assignment.notes["in"])["lanes"] == 8
+
+
+def test_new_partitions_start_with_the_number_of_lanes_on_record() -> None:
+    bench = LanesBench(lanes=3)
+    bench.consumer.stored = {("in", 0): StoredOffset(None)}
+    bench.consumer.earliest = lambda partition: 11  # type: ignore[method-assign]
+    bench.assignment.assigned([("in", 0)])
+    assert commits(bench) == [({("in", 0): 11}, 3)]
+    assert bench.assignment.membership == MEMBER

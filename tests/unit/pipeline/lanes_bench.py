@@ -48,6 +48,7 @@ class ScriptedConsumer(GroupConsumer):
         self.journal: list[Any] = []
         self.member = MEMBER
         self.stored: dict[Partition, StoredOffset] = {}
+        self.log_start = 0
 
     def poll_available(self, max_records: int, timeout_ms: int) -> list[Message]:
         self.asked.append(max_records)
@@ -56,6 +57,9 @@ class ScriptedConsumer(GroupConsumer):
 
     def membership(self) -> Membership:
         return self.member
+
+    def earliest(self, partition: Partition) -> int:
+        return self.log_start
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
         return {one: self.stored.get(one, StoredOffset(0)) for one in partitions}

@@ -54,7 +54,7 @@ def test_a_partition_from_a_member_with_more_lanes_tells_of_them() -> None:
 def test_new_partitions_start_with_the_number_of_lanes_on_record() -> None:
     bench = LanesBench(lanes=3)
     bench.consumer.stored = {("in", 0): StoredOffset(None)}
-    bench.consumer.earliest = lambda partition: 11  # type: ignore[method-assign]
+    bench.consumer.log_start = 11
     bench.assignment.assigned([("in", 0)])
     assert commits(bench) == [({("in", 0): 11}, 3)]
     assert bench.assignment.membership == MEMBER

@@ -1,0 +1,73 @@
+"""The loop as an engineer writes it with confluent-kafka, tuned and plain.
+
+Neither one keeps the rules: they are the speed that the rules are measured against.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from bench.loops.job import Event, Job, rated
+from bench.speed.site import TIMEOUT_S, client
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+Write = Callable[[Producer, str, Sequence[Message]], None]
+
+
+def tuned(job: Job) -> None:
+    """msgspec structs, and ``produce_batch``."""
+    decode, encode = msgspec.json.Decoder(Event).decode, msgspec.json.Encoder().encode
+
+    def write(producer: Producer, target: str, messages: Sequence[Message]) -> None:
+        batch = [{"value": encode(rated(decode(one.value()))), "key": one.key()} for one in messages]
+        producer.produce_batch(target, batch)
+
+    _loop(job, write)
+
+
+def plain(job: Job) -> None:
+    """The standard library's JSON, and ``produce``."""
+
+    def write(producer: Producer, target: str, messages: Sequence[Message]) -> None:
+        for message in messages:
+            event = json.loads(message.value())
+            event["fee_minor"] = event["amount_minor"] // 100
+            producer.produce(target, json.dumps(event).encode(), message.key())
+
+    _loop(job, write)
+
+
+def _loop(job: Job, write: Write) -> None:
+    settings: dict[str, Any] = client(job.bootstrap)
+    consumer = Consumer(
+        settings
+        | {
+            "group.id": job.name,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    queue = {"queue.buffering.max.messages": 1_000_000}
+    producer = Producer(settings | {"transactional.id": job.name} | queue | job.producer_settings)
+    producer.init_transactions(TIMEOUT_S)
+    consumer.subscribe([job.source])
+    done = 0
+    while not job.committed(done):
+        messages = consumer.consume(job.batch_records, 0.1)
+        if not messages:
+            continue
+        producer.begin_transaction()
+        write(producer, job.target, messages)
+        positions = {message.partition(): message.offset() + 1 for message in messages}
+        producer.send_offsets_to_transaction(
+            [TopicPartition(job.source, number, offset) for number, offset in positions.items()],
+            consumer.consumer_group_metadata(),
+            TIMEOUT_S,
+        )
+        producer.commit_transaction(TIMEOUT_S)
+        done += len(messages)
+    consumer.close()

@@ -21,6 +21,6 @@ def test_an_example_runs_as_it_stands(example: str) -> None:
 
 
 def test_the_table_has_every_action() -> None:
-    told = set(re.findall(r"^\| `(\w+)\(", TEXT, flags=re.MULTILINE))
+    told = set(re.findall(r"^\| `([A-Z]\w+)\(", TEXT, flags=re.MULTILINE))
     actions = {name for name in faults.__all__ if hasattr(getattr(faults, name), "__struct_config__")}
     assert told == actions - {"Fault", "Match", "Injection"}

@@ -1,11 +1,15 @@
 """``python -m tallystick.broker``."""
 
+import gc
 import sys
 
 if __name__ == "__main__":
-    # kio imports Hypothesis if it finds it, for the hooks of its own tests: half a second of every start of a child in
-    # a test environment, for nothing.
-    sys.modules.setdefault("hypothesis", None)  # type: ignore[arg-type]
+    # kio imports Hypothesis if it finds it, for the hooks of its own tests, and structlog imports Rich, for consoles:
+    # half a second of every start of a child in a test environment, for nothing.
+    for name in ("hypothesis", "rich"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    # A start is imports: no garbage arises, and to look for it takes a sixth of the time. ``main`` turns it on again.
+    gc.disable()
 
     from tallystick.broker.main import main
 

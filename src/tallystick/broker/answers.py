@@ -82,6 +82,11 @@ class Answers:
         finally:
             self._room.set()
 
+    async def flush(self) -> None:
+        """Wait until nothing waits for the disk any more, or nobody takes the answers."""
+        if self._sender is not None:
+            await asyncio.wait({self._sender})
+
     def close(self) -> None:
         """Send nothing more, and give back what was counted."""
         if self._sender is not None:

@@ -104,6 +104,9 @@ class Connection:
         self._waits_for = "request"
         self._counted_bytes = 0
         self._counted_since = math.inf
+        self._at_work: Api | None = None
+        self._is_finishing = False
+        self._finished = asyncio.Event()
         self._transport: asyncio.WriteTransport | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
@@ -144,7 +147,9 @@ class Connection:
         log = self._log
         try:
             while await self._one_request():
-                pass
+                if self._is_finishing:
+                    await self._answers.flush()
+                    break
         except ConnectionSilent:
             self._deadline = math.inf
             await self._read_in_vain()
@@ -160,6 +165,7 @@ class Connection:
 
     async def _close(self, timeout_s: float) -> None:
         """Let the client have what was answered already, and then be done with it, whether it takes it or not."""
+        self._finished.set()
         self._deadline = self._ends_unless_authenticated = math.inf
         self._release()
         self._answers.close()
@@ -169,6 +175,22 @@ class Connection:
                 await self._writer.wait_closed()
         except (OSError, ssl.SSLError):  # TimeoutError is an OSError
             self._writer.transport.abort()
+
+    async def finish(self) -> None:
+        """Begin no further request. Returns when the one at work is answered, and what waited for the disk is out.
+
+        One that only reads is not waited for: its client asks again.
+        """
+        self._is_finishing = True
+        if self._at_work is not None and not self._at_work.reads_only:
+            await self._finished.wait()
+        elif self._transport is not None:
+            await self._answers.flush()
+
+    def abort(self) -> None:
+        """Send nothing more, not even what was written already."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def end_if_late(self, now: float, *, pressed: bool) -> None:
         """Abort the connection if its time is up; asked about once a second, with the loop's time.
@@ -208,6 +230,8 @@ class Connection:
             frame = await self._read(length)
         else:
             frame = await self._read_counted(length)
+        if self._is_finishing:
+            return False
         if self._premises.budget.is_overdrawn:
             await self._premises.budget.take(0)
         if length > UNCOUNTED_BYTES:
@@ -215,6 +239,7 @@ class Connection:
         try:
             return await self._answer(frame)
         finally:
+            self._at_work = None
             if self._counted_bytes:
                 self._release()
 
@@ -283,6 +308,7 @@ class Connection:
             advertised=self._advertised,
         )
         request = read_request(frame, header)
+        self._at_work = api
         if self._interceptor is None:
             response = await api.handle(context, request)
         else:

@@ -83,13 +83,33 @@ class BrokerInstance:
         if self._work is not None:
             await asyncio.shield(self._work)
 
+    async def serve_until(self, stop: asyncio.Event) -> None:
+        """Serve until it is set; raises what ``failed`` raises."""
+        failed, stopped = asyncio.create_task(self.failed()), asyncio.create_task(stop.wait())
+        done, others = await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for other in others:
+            other.cancel()
+        if failed in done:
+            failed.result()
+
     async def stop(self) -> None:
-        """End every connection, bring everything to the disk, give the folder back."""
+        """Finish the requests at work, end every connection, bring everything to the disk, give the folder back."""
         try:
+            if self._work is not None and not self._work.done():
+                await self._server.drain()
             await self._end_work()
         finally:
             await self._server.close()
             self.node.close()
+
+    async def abandon(self) -> None:
+        """End as by SIGKILL, as far as the folder and the clients can see: nothing is finished, written or synced."""
+        self._server.abort()
+        try:
+            await self._end_work()
+        finally:
+            await self._server.close()
+            self.node.abandon()
 
     async def _end_work(self) -> None:
         work, self._work = self._work, None

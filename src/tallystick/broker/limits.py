@@ -45,3 +45,6 @@ closed segments that are read. Without a bound, a client could make topics until
 MAX_JOURNAL_RECORD_BYTES: Final = 16 * 1024 * 1024
 
 TICK_MS: Final = 50
+
+DRAIN_TIMEOUT_S: Final = 1.0
+"""How long a broker that ends in order waits for requests at work. Most take a millisecond; some wait for others."""

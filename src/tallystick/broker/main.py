@@ -29,7 +29,7 @@ from tallystick.broker.security import command_line as security
 from tallystick.errors import ConfigurationError, TallystickError
 
 if TYPE_CHECKING:
-    from tallystick.broker.faults.child_end import ChildEnd
+    from tallystick.broker.control.child_end import ChildEnd
 
 logger = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ def run(options: BrokerOptions, process: ProcessOptions, notes: Iterable[Note] =
         logger.info("a setting has no effect here", setting=note.name, place=note.place, reason=note.reason)
     _allow_many_files()
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(options, process))
     except TallystickError as error:
         print(f"tallystick broker: {error}", file=sys.stderr)
@@ -80,7 +80,8 @@ def _allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where there is uvloop."""
     try:
         import uvloop
     except ImportError:
@@ -107,19 +108,14 @@ async def _serve(options: BrokerOptions, process: ProcessOptions) -> None:
         _announce(options, process, instance)
         gc.collect()
         gc.freeze()
-        failed = asyncio.create_task(instance.failed())
-        stopped = asyncio.create_task(stop.wait())
-        done, others = await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for other in others:
-            other.cancel()
-        if failed in done:
-            failed.result()
+        gc.enable()
+        await instance.serve_until(stop)
     finally:
         await instance.stop()
 
 
 def _control(fd: int) -> ChildEnd:
-    from tallystick.broker.faults.child_end import ChildEnd
+    from tallystick.broker.control.child_end import ChildEnd
 
     control = ChildEnd(fd)
     control.load()
@@ -149,8 +145,7 @@ def _announce(options: BrokerOptions, process: ProcessOptions, instance: BrokerI
         draft.replace(process.ready_file)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m tallystick.broker``."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tallystick broker", description="A Kafka broker in one process.")
     command_line.add_options(parser)
     security.add_options(parser)
@@ -158,7 +153,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="the ready line is written there, too")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     parser.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def options_from(arguments: Sequence[str]) -> tuple[BrokerOptions, tuple[Note, ...]]:
+    """What the arguments of the command line tell a broker, for one that runs in the caller's process."""
+    given = _parser().parse_args(arguments)
+    return command_line.read_options(given, security.read_options(given)).options()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m tallystick.broker``."""
+    given = _parser().parse_args(arguments)
     if given.list_settings:
         print("\n".join(listed()))
         return 0

@@ -36,7 +36,7 @@ from tallystick.broker.security.settings import SecuritySettings
 from tallystick.broker.security.store import SecurityStore
 from tallystick.broker.topic_configs import BrokerDefault
 from tallystick.broker.topic_records import TopicRecord
-from tallystick.broker.topics import Topics
+from tallystick.broker.topics import Topic, Topics
 from tallystick.broker.transactions import TransactionCoordinator
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
 from tallystick.broker.transactions.settings import TransactionSettings
@@ -105,6 +105,12 @@ class Node:
         self.compact_above_bytes = max(COMPACT_RUNNING_ABOVE_BYTES, self.journal.size_bytes * 2)
         logger.info("coordinators' journal compacted", before_bytes=before_bytes, bytes=self.journal.size_bytes)
 
+    def delete_topic(self, topic: Topic) -> None:
+        """Delete a topic with its data and its committed offsets. ``ApiError`` if that cannot be written."""
+        # Offsets first, lest a crash in between lets a topic of the same name inherit them.
+        self.groups.offsets.forget_topic(topic.name)
+        self.partitions.delete(topic)
+
     def close(self) -> None:
         """Bring everything to the disk, close the files, give the folder back.
 
@@ -114,10 +120,18 @@ class Node:
         if sound:
             self.partitions.checkpoint()
             self.durability.sync_all_now()
+        self._close(clean=sound)
+
+    def abandon(self) -> None:
+        """Close the files and give the folder back with nothing more written, as the end of a killed process does."""
+        self._close(clean=False)
+
+    def _close(self, *, clean: bool) -> None:
         self.partitions.close()
         self.journal.close()
         self.security.close()
-        self.folder.close(clean=sound)
+        self.durability.close()
+        self.folder.close(clean=clean)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import structlog
 from tallystick.broker.byte_budget import ByteBudget
 from tallystick.broker.connection import Connection, Premises
 from tallystick.broker.interceptor import Interceptor
-from tallystick.broker.limits import TICK_MS
+from tallystick.broker.limits import DRAIN_TIMEOUT_S, TICK_MS
 from tallystick.broker.node import Node
 from tallystick.broker.security.listeners import Listener
 from tallystick.broker.security.settings import ConnectionSettings
@@ -69,12 +69,34 @@ class Server:
             tasks.create_task(self._tick())
             tasks.create_task(self._node.durability.run())
 
-    async def close(self) -> None:
-        """Stop listening and end every connection."""
+    async def drain(self) -> None:
+        """Stop listening; begin no request any more, and let those at work be answered, for ``DRAIN_TIMEOUT_S``."""
+        await self._close_doors()
+        finishing = [asyncio.create_task(connection.finish()) for connection in self._connections.values()]
+        if finishing:
+            _, late = await asyncio.wait(finishing, timeout=DRAIN_TIMEOUT_S)
+            for task in late:
+                task.cancel()
+
+    def abort(self) -> None:
+        """Cut every connection, with nothing more sent, and stop listening."""
         for task, opened in self._doors:
+            task.cancel()
+            opened.close()
+        for task, connection in self._connections.items():
+            connection.abort()
+            task.cancel()
+
+    async def _close_doors(self) -> None:
+        doors, self._doors = self._doors, []
+        for task, opened in doors:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             opened.close()
+
+    async def close(self) -> None:
+        """Stop listening and end every connection."""
+        await self._close_doors()
         connections = list(self._connections)
         for connection in connections:
             connection.cancel()

@@ -18,7 +18,6 @@ from tallystick.broker.faults.actions import (
     SkewClock,
 )
 from tallystick.broker.faults.fault import Fault
-from tallystick.broker.faults.faults import Faults
 from tallystick.broker.faults.injection import Injection
 from tallystick.broker.faults.match import Match
 from tallystick.broker.faults.plan import FaultPlan
@@ -33,7 +32,6 @@ __all__ = [
     "Duplicate",
     "Fault",
     "FaultPlan",
-    "Faults",
     "FullDisk",
     "Hold",
     "Injection",

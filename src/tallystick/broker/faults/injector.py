@@ -55,7 +55,7 @@ class Injector:
         self.plan = plan
         self.clock = SkewedClock(clock)
         self._disk = FaultyDisk()
-        self._node: Node | None = None
+        self.node: Node | None = None
         self._note = note
         self._kill = kill
         self._killed = False
@@ -64,7 +64,7 @@ class Injector:
 
     def attach(self, node: Node) -> Injector:
         """Reach the node's disk, too."""
-        self._node = node
+        self.node = node
         return self
 
     async def handle(self, api: Api, context: RequestContext, request: Any) -> Any:
@@ -165,8 +165,8 @@ class Injector:
         self._set_before_write(None)
 
     def _set_before_write(self, before_write: Callable[[int], None] | None) -> None:
-        if self._node is not None:
-            self._node.durability.before_write = before_write
+        if self.node is not None:
+            self.node.durability.before_write = before_write
 
 
 def error_code(name: str) -> ErrorCode:

@@ -28,9 +28,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
             _check_enabled(context)
             topic = _find(context, name, topic_id)
             name, topic_id = topic.name, topic.topic_id  # noqa: PLW2901
-            # First, lest a crash in between lets a topic of the same name inherit the offsets.
-            context.node.groups.offsets.forget_topic(topic.name)
-            context.node.partitions.delete(topic)
+            context.node.delete_topic(topic)
         except ApiError as error:
             code, message = error.code, error.message
         responses.append(

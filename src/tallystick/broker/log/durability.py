@@ -161,6 +161,12 @@ class Durability:
             file.closed = True
             os.close(file.fd)
 
+    def close(self) -> None:
+        """Close what was retired while the thread was at work, once it is not any more."""
+        retired, self._retired = self._retired, []
+        for file in retired:
+            self.retire(file)
+
     async def wait(self, written: int) -> None:
         """Return when everything up to the write numbered ``written`` is on disk (policy ``commit`` only)."""
         if not self.acknowledges_after_sync or self.synced >= written:

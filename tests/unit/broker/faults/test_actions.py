@@ -12,7 +12,7 @@ from tests.support.brokers import unique_name
 from tests.support.wire import WireClient, nested
 from tests.support.wire_producer import WireProducer
 
-from tallystick.broker import EmbeddedBroker
+from tallystick.broker import LocalBroker
 from tallystick.broker.faults import (
     Action,
     AnswerError,
@@ -35,12 +35,12 @@ PRODUCE = Match(api="produce", client_id="struck")
 
 
 @pytest.fixture
-def topic(broker: EmbeddedBroker) -> str:
+def topic(broker: LocalBroker) -> str:
     """A topic that exists, of the shared broker."""
     return made(broker)
 
 
-def made(broker: EmbeddedBroker) -> str:
+def made(broker: LocalBroker) -> str:
     name = unique_name("orders")
     with WireClient(broker.bootstrap) as client:
         row = nested("metadata", 4, "MetadataRequestTopic", name=name)
@@ -55,7 +55,7 @@ def producer(client: WireClient) -> WireProducer:
     return made
 
 
-def end_offset(broker: EmbeddedBroker, topic: str) -> int:
+def end_offset(broker: LocalBroker, topic: str) -> int:
     """Asked over a connection of its own."""
     with WireClient(broker.bootstrap) as client:
         wanted = nested("list_offsets", 4, "ListOffsetsPartition", partition_index=0, timestamp=-1)
@@ -94,7 +94,7 @@ def is_cut(work: Callable[[], object]) -> bool:
     return False
 
 
-def test_a_dropped_request_is_not_done_and_its_connection_is_silent(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_dropped_request_is_not_done_and_its_connection_is_silent(broker: LocalBroker, topic: str) -> None:
     with WireClient(broker.bootstrap, client_id="struck") as client:
         sender = producer(client)
         broker.faults.add(Fault(DropRequest(), on=PRODUCE))
@@ -102,7 +102,7 @@ def test_a_dropped_request_is_not_done_and_its_connection_is_silent(broker: Embe
     assert end_offset(broker, topic) == 0
 
 
-def test_a_dropped_response_is_of_a_request_that_was_done(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_dropped_response_is_of_a_request_that_was_done(broker: LocalBroker, topic: str) -> None:
     with WireClient(broker.bootstrap, client_id="struck") as client:
         sender = producer(client)
         broker.faults.add(Fault(DropResponse(), on=PRODUCE))
@@ -112,7 +112,7 @@ def test_a_dropped_response_is_of_a_request_that_was_done(broker: EmbeddedBroker
 
 @pytest.mark.parametrize(("action", "done"), [(Cut(), 0), (Cut("after"), 1)], ids=str)
 def test_a_cut_connection_ends_before_or_after_the_request(
-    broker: EmbeddedBroker, topic: str, action: Action, done: int
+    broker: LocalBroker, topic: str, action: Action, done: int
 ) -> None:
     with WireClient(broker.bootstrap, client_id="struck") as client:
         sender = producer(client)
@@ -127,7 +127,7 @@ def test_a_cut_connection_ends_before_or_after_the_request(
     ids=str,
 )
 def test_an_error_is_answered_instead_of_the_request_or_in_place_of_its_success(
-    broker: EmbeddedBroker, topic: str, action: Action, done: int
+    broker: LocalBroker, topic: str, action: Action, done: int
 ) -> None:
     with WireClient(broker.bootstrap, client_id="struck") as client:
         sender = producer(client)
@@ -137,7 +137,7 @@ def test_an_error_is_answered_instead_of_the_request_or_in_place_of_its_success(
         assert sender.produce(topic, transactional=False, sequence=0) == ("none", 0)
 
 
-def test_an_error_that_nobody_waits_for_ends_the_connection(broker: EmbeddedBroker, topic: str) -> None:
+def test_an_error_that_nobody_waits_for_ends_the_connection(broker: LocalBroker, topic: str) -> None:
     with WireClient(broker.bootstrap, client_id="struck") as client:
         broker.faults.add(Fault(AnswerError("NOT_LEADER_OR_FOLLOWER"), on=PRODUCE))
         row = nested("produce", 11, "PartitionProduceData", index=0, records=b"")
@@ -146,7 +146,7 @@ def test_an_error_that_nobody_waits_for_ends_the_connection(broker: EmbeddedBrok
         assert is_cut(lambda: client.ask("produce", 11, **fields))
 
 
-def test_a_duplicate_is_done_twice_and_the_second_outcome_is_answered(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_duplicate_is_done_twice_and_the_second_outcome_is_answered(broker: LocalBroker, topic: str) -> None:
     with WireClient(broker.bootstrap, client_id="struck") as client:
         broker.faults.add(Fault(Duplicate(), on=PRODUCE, times=None))
         plain = WireProducer(client, None, patient=False)
@@ -159,7 +159,7 @@ def test_a_duplicate_is_done_twice_and_the_second_outcome_is_answered(broker: Em
 
 @pytest.mark.parametrize("action", [Delay(40), Delay(40, "after"), Hold(), Hold("after")], ids=str)
 def test_a_delayed_or_held_request_keeps_only_its_own_connection_waiting(
-    broker: EmbeddedBroker, topic: str, action: Action
+    broker: LocalBroker, topic: str, action: Action
 ) -> None:
     fault = Fault(action, on=PRODUCE)
     with WireClient(broker.bootstrap, client_id="struck") as client, WireClient(broker.bootstrap) as other:
@@ -176,7 +176,7 @@ def test_a_delayed_or_held_request_keeps_only_its_own_connection_waiting(
     assert end_offset(broker, topic) == 2
 
 
-def test_a_paused_broker_answers_nobody_until_it_is_resumed(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_paused_broker_answers_nobody_until_it_is_resumed(broker: LocalBroker, topic: str) -> None:
     fault = Fault(Pause(), on=PRODUCE)
     with WireClient(broker.bootstrap, client_id="struck") as client, WireClient(broker.bootstrap) as other:
         sender, free = producer(client), producer(other)
@@ -194,7 +194,7 @@ def test_a_paused_broker_answers_nobody_until_it_is_resumed(broker: EmbeddedBrok
     assert end_offset(broker, topic) >= 1
 
 
-def test_appends_fail_while_the_disk_is_full(broker: EmbeddedBroker, topic: str) -> None:
+def test_appends_fail_while_the_disk_is_full(broker: LocalBroker, topic: str) -> None:
     with WireClient(broker.bootstrap, client_id="struck") as client:
         sender = producer(client)
         broker.faults.add(Fault(FullDisk(2), on=PRODUCE))
@@ -207,7 +207,7 @@ def test_appends_fail_while_the_disk_is_full(broker: EmbeddedBroker, topic: str)
     assert end_offset(broker, topic) == 2
 
 
-def test_a_clock_that_jumps_times_a_transaction_out(own_broker: EmbeddedBroker) -> None:
+def test_a_clock_that_jumps_times_a_transaction_out(own_broker: LocalBroker) -> None:
     topic = made(own_broker)
     own_broker.faults.add(Fault(SkewClock(by_ms=61_000), on=Match(api="list_groups")))
     with WireClient(own_broker.bootstrap) as client:
@@ -224,7 +224,7 @@ def test_a_clock_that_jumps_times_a_transaction_out(own_broker: EmbeddedBroker) 
 
 @pytest.mark.parametrize(("action", "done"), [(Kill(), 0), (Kill("after"), 1)], ids=str)
 def test_a_killed_broker_has_done_the_request_or_not_and_comes_back_with_its_faults_spent(
-    own_broker: EmbeddedBroker, action: Action, done: int
+    own_broker: LocalBroker, action: Action, done: int
 ) -> None:
     topic = made(own_broker)
     kill = Fault(action, on=PRODUCE, nth=2)

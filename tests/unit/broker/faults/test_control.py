@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.wire import WireClient
 
-from tallystick.broker import EmbeddedBroker
+from tallystick.broker import EmbeddedBroker, LocalBroker
 from tallystick.broker.embedded import BrokerDidNotStart
 from tallystick.broker.faults import AnswerError, Cut, Delay, Fault, FaultPlan, Match
 from tallystick.errors import ConfigurationError
@@ -18,7 +18,7 @@ from tallystick.errors import ConfigurationError
 LIST_GROUPS = Match(api="list_groups")
 
 
-def answers(broker: EmbeddedBroker, count: int) -> list[str]:
+def answers(broker: LocalBroker, count: int) -> list[str]:
     """The error of each of so many requests, ``cut`` for none."""
     found = []
     for _ in range(count):
@@ -36,7 +36,7 @@ def test_a_plan_that_a_broker_begins_with_is_in_force_at_its_first_request(tmp_p
         assert answers(broker, 2) == ["cut", "none"]
 
 
-def test_the_journal_says_what_was_injected_in_order(broker: EmbeddedBroker) -> None:
+def test_the_journal_says_what_was_injected_in_order(broker: LocalBroker) -> None:
     broker.faults.add(Fault(AnswerError("COORDINATOR_LOAD_IN_PROGRESS"), on=LIST_GROUPS, nth=2, name="loading"))
     assert answers(broker, 3) == ["none", "coordinator_load_in_progress", "none"]
     assert [str(entry) for entry in broker.faults.injected] == [
@@ -45,7 +45,7 @@ def test_the_journal_says_what_was_injected_in_order(broker: EmbeddedBroker) -> 
     assert str(broker.faults).endswith("(loading): 1 of 2")
 
 
-def test_cleared_faults_strike_no_more_and_are_forgotten(broker: EmbeddedBroker) -> None:
+def test_cleared_faults_strike_no_more_and_are_forgotten(broker: LocalBroker) -> None:
     broker.faults.add(Fault(Cut(), on=LIST_GROUPS, times=None))
     assert answers(broker, 1) == ["cut"]
     broker.faults.clear()
@@ -55,7 +55,7 @@ def test_cleared_faults_strike_no_more_and_are_forgotten(broker: EmbeddedBroker)
 
 
 def test_faults_and_their_counts_outlive_a_kill_and_may_be_set_while_no_broker_runs(
-    own_broker: EmbeddedBroker,
+    own_broker: LocalBroker,
 ) -> None:
     own_broker.faults.add(Fault(Cut(), on=LIST_GROUPS, nth=3))
     assert answers(own_broker, 2) == ["none", "none"]
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_a_restarted_session_the_same_faults(tmp_path: Path)
     assert {"cut", "none"} == set(outcomes[0][0])
 
 
-def test_an_error_that_kafka_does_not_have_is_refused_with_the_nearest(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_an_error_that_kafka_does_not_have_is_refused_with_the_nearest(broker: LocalBroker, tmp_path: Path) -> None:
     wrong = Fault(AnswerError("NOT_CORDINATOR"))
     with pytest.raises(ConfigurationError, match="Did you mean NOT_COORDINATOR"):
         broker.faults.add(Fault(Cut(), on=LIST_GROUPS), wrong)
@@ -88,7 +88,7 @@ def test_an_error_that_kafka_does_not_have_is_refused_with_the_nearest(broker: E
         EmbeddedBroker(tmp_path / "data", faults=FaultPlan([wrong])).start()
 
 
-def test_what_concerns_a_running_broker_needs_one(own_broker: EmbeddedBroker) -> None:
+def test_what_concerns_a_running_broker_needs_one(own_broker: LocalBroker) -> None:
     own_broker.stop()
     for act in (own_broker.faults.pause, own_broker.faults.fill_disk, own_broker.faults.skew_clock):
         with pytest.raises(ConfigurationError, match="does not run"):
@@ -96,14 +96,14 @@ def test_what_concerns_a_running_broker_needs_one(own_broker: EmbeddedBroker) ->
     own_broker.faults.resume()
 
 
-def test_waiting_for_a_fault_in_vain_says_what_is_set(broker: EmbeddedBroker) -> None:
+def test_waiting_for_a_fault_in_vain_says_what_is_set(broker: LocalBroker) -> None:
     fault = Fault(Cut(), on=LIST_GROUPS)
     broker.faults.add(fault)
     with pytest.raises(TimeoutError, match="api=list_groups"):
         broker.faults.wait_for(fault, timeout_s=0.01)
 
 
-def test_a_paused_broker_ends_when_it_is_told_to(own_broker: EmbeddedBroker) -> None:
+def test_a_paused_broker_ends_when_it_is_told_to(own_broker: LocalBroker) -> None:
     own_broker.faults.pause()
     with WireClient(own_broker.bootstrap) as client:
         client.set_timeout(0.1)
@@ -115,8 +115,10 @@ def test_a_paused_broker_ends_when_it_is_told_to(own_broker: EmbeddedBroker) -> 
     assert answers(own_broker, 1) == ["none"]
 
 
-def test_a_broker_that_somebody_else_killed_is_started_again(own_broker: EmbeddedBroker) -> None:
-    os.kill(own_broker.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, own_broker.pid, os.WEXITED | os.WNOWAIT)
-    own_broker.start()
-    assert answers(own_broker, 1) == ["none"]
+def test_a_broker_that_somebody_else_killed_is_started_again(tmp_path: Path) -> None:
+    with EmbeddedBroker(tmp_path / "data") as broker:
+        os.kill(broker.pid, signal.SIGKILL)
+        assert broker.wait(20) == -signal.SIGKILL
+        assert not broker.is_running
+        broker.start()
+        assert answers(broker, 1) == ["none"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from confluent_kafka import Producer, TopicPartition
 from tests.support.brokers import unique_name
 from tests.support.clients import WAIT_S, consumer, make_topic, producer, read_all, send, take, transactional
 
-from tallystick.broker import EmbeddedBroker
+from tallystick.broker import EmbeddedBroker, LocalBroker
 from tallystick.broker.faults import (
     Action,
     AnswerError,
@@ -32,8 +33,15 @@ END_TXN = Match(api="end_txn", transactional_id="shop-*")
 IMPATIENT: dict[str, Any] = {"socket_timeout_ms": 1000, "transaction_timeout_ms": 60_000}
 
 
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """In a child only: most of the time here is the client's waiting."""
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker"), num_partitions=2) as running:
+        yield running
+
+
 @pytest.fixture
-def topic(broker: EmbeddedBroker) -> str:
+def topic(broker: LocalBroker) -> str:
     return make_topic(broker.bootstrap, unique_name("orders"))
 
 
@@ -59,7 +67,7 @@ def commit(shop: Producer, topic: str, values: list[bytes]) -> None:
     ids=str,
 )
 def test_whatever_happens_to_end_txn_the_client_commits_exactly_once(
-    broker: EmbeddedBroker, topic: str, action: Action
+    broker: LocalBroker, topic: str, action: Action
 ) -> None:
     shop = transactional(broker.bootstrap, unique_name("shop"), **IMPATIENT)
     fault = Fault(action, on=END_TXN)
@@ -74,7 +82,7 @@ def test_whatever_happens_to_end_txn_the_client_commits_exactly_once(
     "action", [DropResponse(), Cut("after"), Duplicate(), AnswerError("NOT_LEADER_OR_FOLLOWER", "after")], ids=str
 )
 def test_an_idempotent_producer_writes_each_record_once_over_lost_answers(
-    broker: EmbeddedBroker, topic: str, action: Action
+    broker: LocalBroker, topic: str, action: Action
 ) -> None:
     broker.faults.add(Fault(action, on=Match(api="produce", topic=topic, partition=0), times=3))
     client = producer(broker.bootstrap, linger_ms=0, batch_num_messages=5, **IMPATIENT)
@@ -83,7 +91,7 @@ def test_an_idempotent_producer_writes_each_record_once_over_lost_answers(
     assert read_all(broker.bootstrap, topic) == VALUES
 
 
-def test_a_plan_with_a_seed_cuts_and_the_records_arrive_in_order(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_plan_with_a_seed_cuts_and_the_records_arrive_in_order(broker: LocalBroker, topic: str) -> None:
     broker.faults.add(Fault(Cut("after"), on=Match(api="produce"), times=None, probability=0.3))
     client = producer(
         broker.bootstrap, linger_ms=0, batch_num_messages=1, reconnect_backoff_ms=1, reconnect_backoff_max_ms=5
@@ -95,9 +103,7 @@ def test_a_plan_with_a_seed_cuts_and_the_records_arrive_in_order(broker: Embedde
 
 
 @pytest.mark.parametrize("action", [Kill(), Kill("after")], ids=str)
-def test_a_broker_that_dies_in_end_txn_has_one_commit_when_it_is_back(
-    own_broker: EmbeddedBroker, action: Action
-) -> None:
+def test_a_broker_that_dies_in_end_txn_has_one_commit_when_it_is_back(own_broker: LocalBroker, action: Action) -> None:
     topic = make_topic(own_broker.bootstrap, "orders")
     shop = transactional(own_broker.bootstrap, "shop-1", metadata_recovery_strategy="none")
     kill = Fault(action, on=END_TXN)
@@ -113,7 +119,7 @@ def test_a_broker_that_dies_in_end_txn_has_one_commit_when_it_is_back(
     assert read_all(own_broker.bootstrap, topic) == VALUES
 
 
-def test_a_group_commits_its_offset_over_an_error_and_a_full_disk(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_group_commits_its_offset_over_an_error_and_a_full_disk(broker: LocalBroker, topic: str) -> None:
     send(producer(broker.bootstrap), topic, VALUES)
     group = unique_name("readers")
     broker.faults.add(
@@ -128,7 +134,7 @@ def test_a_group_commits_its_offset_over_an_error_and_a_full_disk(broker: Embedd
         assert place.offset == len(VALUES)
 
 
-def test_a_held_end_txn_keeps_readers_from_the_records(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_held_end_txn_keeps_readers_from_the_records(broker: LocalBroker, topic: str) -> None:
     shop = transactional(broker.bootstrap, unique_name("shop"))
     hold = Fault(Hold(), on=END_TXN)
     broker.faults.add(hold)
@@ -143,7 +149,7 @@ def test_a_held_end_txn_keeps_readers_from_the_records(broker: EmbeddedBroker, t
     assert read_all(broker.bootstrap, topic) == VALUES
 
 
-def test_a_producer_waits_for_room_on_the_disk(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_producer_waits_for_room_on_the_disk(broker: LocalBroker, topic: str) -> None:
     broker.faults.add(Fault(FullDisk(3), on=Match(api="produce", topic=topic)))
     client = producer(broker.bootstrap, linger_ms=0)
     send(client, topic, VALUES)

@@ -241,12 +241,11 @@ def test_a_kill_in_the_middle_of_the_end_is_completed_at_the_restart(
     offsets = [TopicPartition(topic, 0, 100)]
     producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), TIMEOUT_S)
     flush(producer)
-    process = own_broker._running()
     end = producer.commit_transaction if commit else producer.abort_transaction
     with pytest.raises(KafkaException) as unanswered:
         end(1.0)  # the kill comes before the answer
     assert unanswered.value.args[0].retriable()
-    assert process.wait(timeout=TIMEOUT_S) == -9
+    assert own_broker.wait(TIMEOUT_S) == -9
     own_broker.restart()
     # Completed by the recovery, before the producer comes again:
     expected = ["first", "second", "third"] if commit else ["first"]

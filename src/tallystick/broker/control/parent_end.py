@@ -11,8 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from tallystick.broker.faults.injection import Injection
-from tallystick.broker.faults.messages import (
+from tallystick.broker.control.messages import (
     Command,
     Dying,
     Line,
@@ -24,6 +23,7 @@ from tallystick.broker.faults.messages import (
     decode_told,
     encode,
 )
+from tallystick.broker.faults.injection import Injection
 from tallystick.broker.faults.plan import PlanState
 
 ANSWER_TIMEOUT_S: Final = 20.0
@@ -41,7 +41,8 @@ class ParentEnd:
         self._sending = threading.Lock()
         self._replies: dict[int, Reply] = {}
         self._waiting: set[int] = set()
-        self._ended = False
+        self.has_ended = False
+        """The child says nothing any more."""
         self.last_state: PlanState | None = None
         self.is_dying = False
         """The child said that a fault kills it."""
@@ -67,7 +68,7 @@ class ParentEnd:
             self._waiting.add(number)
         if self._send(Line(number, command)):
             with self._changed:
-                self._changed.wait_for(lambda: number in self._replies or self._ended, timeout_s)
+                self._changed.wait_for(lambda: number in self._replies or self.has_ended, timeout_s)
         with self._changed:
             self._waiting.discard(number)
             return self._replies.pop(number, None)
@@ -96,7 +97,7 @@ class ParentEnd:
         except (OSError, MalformedLine):
             pass  # the child is gone, as far as this channel goes: whoever asks is told so
         with self._changed:
-            self._ended = True
+            self.has_ended = True
             self._changed.notify_all()
 
     def _take(self, told: Told) -> None:

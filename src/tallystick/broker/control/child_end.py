@@ -17,10 +17,8 @@ from typing import Final
 
 import structlog
 
-from tallystick.broker.faults.control import execute
-from tallystick.broker.faults.injection import Injection
-from tallystick.broker.faults.injector import Injector
-from tallystick.broker.faults.messages import (
+from tallystick.broker.control.execute import execute
+from tallystick.broker.control.messages import (
     Dying,
     Line,
     Lines,
@@ -32,6 +30,8 @@ from tallystick.broker.faults.messages import (
     decode_line,
     encode,
 )
+from tallystick.broker.faults.injection import Injection
+from tallystick.broker.faults.injector import Injector
 from tallystick.broker.faults.plan import FaultPlan
 from tallystick.clock import SystemClock
 from tallystick.errors import ConfigurationError

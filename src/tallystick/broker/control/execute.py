@@ -1,20 +1,20 @@
-"""Executes commands about faults, in the broker's loop.
+"""Executes commands, in the broker's loop.
 
 Owns: which command does what, the check of what only the broker can check. Must not know: where a command comes from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from tallystick.broker.faults.actions import AnswerError
-from tallystick.broker.faults.fault import Fault
-from tallystick.broker.faults.injector import Injector, error_code
-from tallystick.broker.faults.messages import (
+from tallystick.broker.control.messages import (
     AddFaults,
     ClearFaults,
     Command,
+    CreateTopic,
+    DeleteTopic,
     FreeDisk,
     Load,
     Perform,
@@ -22,8 +22,12 @@ from tallystick.broker.faults.messages import (
     Report,
     Resume,
 )
+from tallystick.broker.faults.actions import AnswerError
+from tallystick.broker.faults.fault import Fault
+from tallystick.broker.faults.injector import Injector, error_code
+from tallystick.broker.node import Node
 from tallystick.errors import ConfigurationError
-from tallystick.wire.errors import ErrorCode
+from tallystick.wire.errors import ApiError, ErrorCode
 
 
 def execute(command: Command, injector: Injector) -> None:
@@ -48,8 +52,35 @@ def execute(command: Command, injector: Injector) -> None:
             injector.release()
         case FreeDisk():
             injector.free_disk()
+        case CreateTopic(name, partitions, configs):
+            with _refused():
+                _node(injector).partitions.create(name, partition_count=partitions, configs=configs)
+        case DeleteTopic(name):
+            with _refused():
+                _delete(_node(injector), name)
         case Report():
             pass
+
+
+def _node(injector: Injector) -> Node:
+    if injector.node is None:
+        raise ConfigurationError("the broker is not ready")
+    return injector.node
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _delete(node: Node, name: str) -> None:
+    topic = node.partitions.by_name(name)
+    if topic is None:
+        raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no topic {name!r}")
+    node.delete_topic(topic)
 
 
 def check(faults: Iterable[Fault]) -> None:

@@ -1,6 +1,7 @@
-"""What the two ends of the control channel say to each other: lines of JSON over a pair of Unix sockets.
+"""What whoever started a broker and that broker say to each other: about topics and faults.
 
-Owns: commands, what comes back, their encoding, the bound of a line. Must not know: sockets, how a command is executed.
+Owns: commands, what comes back, their encoding as lines of JSON, the bound of a line. Must not know: sockets, how a
+command is executed.
 """
 
 from __future__ import annotations
@@ -48,6 +49,20 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
     pass
 
 
+class CreateTopic(msgspec.Struct, frozen=True, tag="create-topic"):
+    """``partitions`` None: as many as the broker gives a topic by default."""
+
+    name: str
+    partitions: int | None = None
+    configs: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class DeleteTopic(msgspec.Struct, frozen=True, tag="delete-topic"):
+    """With its committed offsets, as DeleteTopics does."""
+
+    name: str
+
+
 class FreeDisk(msgspec.Struct, frozen=True, tag="free-disk"):
     pass
 
@@ -56,7 +71,7 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """Only answer: whatever was noted before is read then."""
 
 
-Command = Load | AddFaults | ClearFaults | Perform | Resume | Release | FreeDisk | Report
+Command = Load | AddFaults | ClearFaults | Perform | Resume | Release | FreeDisk | CreateTopic | DeleteTopic | Report
 
 
 class Line(msgspec.Struct, frozen=True):

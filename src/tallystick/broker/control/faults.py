@@ -1,4 +1,4 @@
-"""``broker.faults``: what a test says about faults, whether the broker runs here, in a child, or not yet.
+"""``broker.faults``: what a test says about faults, whether the broker runs here, in a child, or not at all.
 
 Owns: the plan while no broker runs, the journal of what was injected. Must not know: how a broker is reached.
 """
@@ -9,10 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from tallystick.broker.faults.actions import FullDisk, Kill, Pause, SkewClock, StandingAction
-from tallystick.broker.faults.fault import Fault
-from tallystick.broker.faults.injection import Injection, InjectionLog
-from tallystick.broker.faults.messages import (
+from tallystick.broker.control.messages import (
     AddFaults,
     ClearFaults,
     Command,
@@ -23,6 +20,9 @@ from tallystick.broker.faults.messages import (
     Report,
     Resume,
 )
+from tallystick.broker.faults.actions import FullDisk, Kill, Pause, SkewClock, StandingAction
+from tallystick.broker.faults.fault import Fault
+from tallystick.broker.faults.injection import Injection, InjectionLog
 from tallystick.broker.faults.plan import FaultPlan, PlanState
 from tallystick.errors import ConfigurationError
 

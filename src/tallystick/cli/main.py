@@ -17,6 +17,7 @@ from tallystick import __version__
 from tallystick.cli.broker import broker
 from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
+from tallystick.cli.dlq import dlq
 from tallystick.cli.operate.groups import groups
 from tallystick.cli.operate.lag import lag
 from tallystick.cli.operate.topics import topics
@@ -71,6 +72,8 @@ Look at a cluster, ours or Apache Kafka:
   tallystick txn open                 open transactions, and any that hang
 
   tallystick groups, tallystick topics
+
+  tallystick dlq list TOPIC           dead letters, and sending them back
 """
 
 app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -85,7 +88,7 @@ demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)
 app.add_typer(users)
-for _commands in (groups, topics, txn):
+for _commands in (groups, topics, txn, dlq):
     app.add_typer(_commands)
 
 

@@ -10,9 +10,15 @@ import uuid
 from random import Random
 from typing import Any, Final
 
+from crc32c import crc32c
 from kio.schema.errors import ErrorCode
 
+from tallystick.wire.batch import CRC_FROM
+from tallystick.wire.compression import CODECS
+from tallystick.wire.records import BatchSpec, encode_batch
+
 _BITS: Final = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
+CRC_AT: Final = CRC_FROM - 4
 _WORDS: Final = ("", "a", "events", "kafka-cluster", "*", "User:alice", "zoë", "x" * 300)
 
 
@@ -58,8 +64,10 @@ def _scalar(kafka_type: str, random: Random) -> Any:
             return random.uniform(-1, 1)
         case "string":
             return random.choice(_WORDS)
-        case "bytes" | "records":
+        case "bytes":
             return random.randbytes(random.randint(0, 80))
+        case "records":
+            return random_records(random)
         case "uuid":
             return uuid.UUID(bytes=random.randbytes(16), version=4)
         case "error_code":
@@ -69,3 +77,30 @@ def _scalar(kafka_type: str, random: Random) -> Any:
         case "datetime_i64":
             return datetime.datetime.fromtimestamp(random.randint(0, 2**31), tz=datetime.UTC)
     raise AssertionError(f"no value of Kafka's type {kafka_type!r}")
+
+
+def random_records(random: Random) -> bytes:
+    """What a Produce request may hold: mostly a batch, mostly with something wrong about it that its CRC covers."""
+    kind = random.random()
+    if kind < 0.2:
+        return random.randbytes(random.randint(0, 80))
+    count = random.randint(1, 4)
+    spec = BatchSpec(
+        base_offset=random.choice((0, 0, 0, 7)),
+        producer_id=random.choice((-1, -1, 0, 5, 1_000)),
+        producer_epoch=random.choice((-1, 0, 1, 32_767)),
+        base_sequence=random.choice((-1, 0, 0, 3, 2**31 - 1)),
+        transactional=random.random() < 0.2,
+        control=random.random() < 0.1,
+        compression=random.choice(sorted(CODECS)),
+        timestamp_ms=random.choice((0, 1, 1_700_000_000_000, 2**63 - 1, -1)),
+    )
+    batch = encode_batch([(b"k", random.randbytes(random.randint(0, 30))) for _ in range(count)], spec)
+    if kind < 0.5:
+        return batch
+    damaged = bytearray(batch)
+    for _ in range(random.randint(1, 3)):
+        damaged[random.randrange(CRC_FROM, len(damaged))] ^= random.choice((1, 0x80, 0xFF))
+    if kind < 0.9:
+        damaged[CRC_AT:CRC_FROM] = crc32c(memoryview(damaged)[CRC_FROM:]).to_bytes(4, "big")
+    return bytes(damaged) + random.choice((b"", b"", b"\0", batch))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -71,7 +71,7 @@ class Node:
     cluster_id: str
     apis: tuple[Api, ...]
     producer_expiry: ProducerExpiry
-    static_configs: Mapping[str, str]
+    static_configs: Mapping[str, str] = field(repr=False)
     compact_above_bytes: int = COMPACT_RUNNING_ABOVE_BYTES
 
     @property

@@ -39,5 +39,5 @@ class BrokerOptions:
     transactions: TransactionSettings = TRANSACTION_DEFAULTS
     groups: GroupSettings = GROUP_DEFAULTS
     security: SecuritySettings = field(default_factory=SecuritySettings)
-    topic_defaults: Mapping[str, BrokerDefault] = field(default_factory=dict)
+    topic_defaults: Mapping[str, BrokerDefault] = field(default_factory=dict, repr=False)
     static_configs: Mapping[str, str] = field(default_factory=dict)

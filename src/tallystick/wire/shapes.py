@@ -150,7 +150,7 @@ def _field(field: dataclasses.Field[Any], *, flexible: bool, is_tagged: bool) ->
             part = _nullable_entity(part)
     else:
         part = _primitive(field.metadata["kafka_type"], flexible=flexible)
-    return _list(part, flexible=flexible) if is_list else part
+    return _list(part, flexible=flexible, nullable=nullable) if is_list else part
 
 
 def _primitive(kafka_type: str, *, flexible: bool) -> _Part:
@@ -194,7 +194,7 @@ def _nullable_entity(part: _Part) -> _Part:
     return _Part(lambda walk, at: at + 1 if walk.frame[at] >= 0x80 else step(walk, at + 1), 1)
 
 
-def _list(item: _Part, *, flexible: bool) -> _Part:
+def _list(item: _Part, *, flexible: bool, nullable: bool) -> _Part:
     step, least_bytes, is_fixed = item.step, item.least_bytes, item.is_fixed
 
     def over_list(walk: _Walk, at: int) -> int:
@@ -205,6 +205,8 @@ def _list(item: _Part, *, flexible: bool) -> _Part:
             (count,) = _I32.unpack_from(walk.frame, at)
             at += 4
         if count <= 0:
+            if count < 0 and not (nullable and count == -1):
+                raise MalformedFrame("a list is null that may not be")
             return at
         walk.take_rows(count)
         if count * least_bytes > walk.end - at:

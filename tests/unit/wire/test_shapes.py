@@ -66,6 +66,14 @@ def test_a_list_that_says_it_is_longer_than_its_frame_is_refused_before_room_is_
         checked_body(prefix + bytes(100), 0, request_type)
 
 
+@pytest.mark.parametrize(
+    ("key", "version", "body"), [(3, 0, b"\xff" * 4), (3, 1, b"\xff\xff\xff\xfe"), (66, 0, b"\0\0\0")]
+)
+def test_a_list_that_may_not_be_null_is_refused_as_by_apache_kafka(key: int, version: int, body: bytes) -> None:
+    with pytest.raises(MalformedFrame, match="null"):
+        checked_body(body + bytes(8), 0, load_request_schema(key, version))
+
+
 def test_the_rows_of_all_lists_count_together() -> None:
     build = schema.request("offset_commit", 8)
     row = build.OffsetCommitRequestPartition(partition_index=0, committed_offset=1, committed_metadata="")

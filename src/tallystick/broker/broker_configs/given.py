@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +31,15 @@ _REMOVED: Final = (
 )
 
 
+_SECRETS: Final = tuple(name for name, definition in DEFINITIONS.items() if definition.is_sensitive)
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """One configuration as it was given."""
 
     name: str
-    value: str
+    value: str = field(repr=False)
     place: str
 
 
@@ -52,10 +55,20 @@ def collect(properties: Path | None, sets: Sequence[str]) -> dict[str, Given]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigurationError(f"--set {text!r} is not name=value", remedy="For example --set num.partitions=8.")
+        if _is_secret(name.strip()):
+            raise ConfigurationError(
+                f"--set {name.strip()} would show a secret to everybody on this machine",
+                remedy="Put it into a file that only the broker's user can read, and give --properties FILE.",
+            )
         found[name.strip()] = Given(name.strip(), value, "--set")
     for given in found.values():
         _check_name(given)
     return found
+
+
+def _is_secret(name: str) -> bool:
+    """Of a listener's own configurations, too: there the plain name stands at the end."""
+    return any(name == secret or name.endswith(f".{secret}") for secret in _SECRETS)
 
 
 def _check_name(given: Given) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ class Property:
     """One entry. ``line`` is where it begins, from 1."""
 
     name: str
-    value: str
+    value: str = field(repr=False)
     line: int
 
 

@@ -15,6 +15,8 @@ from tallystick.broker.topics import Topic
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
 
+_FIRST_WITHOUT_NAMES = 12
+
 
 async def handle(context: RequestContext, request: Any) -> Any:
     node = context.node
@@ -56,7 +58,8 @@ def _find(build: Any, context: RequestContext, request: Any, wanted: Any, making
     if wanted.name is None:
         found = topics.by_id(topic_id)
         if found is None:
-            return _failed(build, None, topic_id, ErrorCode.unknown_topic_id)
+            name = None if context.api_version >= _FIRST_WITHOUT_NAMES else ""
+            return _failed(build, name, topic_id, ErrorCode.unknown_topic_id)
         return _topic(build, context, found)
     found = topics.by_name(wanted.name)
     if found is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.broker.broker_configs import BrokerConfigs, collect, read
+from tallystick.broker.broker_configs.given import Given
 from tallystick.broker.command_line import CommandLine
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.security.command_line import SecurityOptions
@@ -23,7 +24,7 @@ def configs(**given: str) -> BrokerConfigs:
 
 
 def from_sets(given: Mapping[str, str]) -> BrokerConfigs:
-    return read(collect(None, [f"{name}={value}" for name, value in given.items()]))
+    return read({name: Given(name, value, "--set") for name, value in given.items()})
 
 
 def test_the_file_that_kafka_ships_says_where_to_listen_and_where_to_keep_data() -> None:
@@ -76,11 +77,31 @@ def test_a_wrong_value_is_refused_with_its_place_and_reason(tmp_path: Path) -> N
         read(collect(file, []))
 
 
-def test_a_secret_never_stands_in_an_error_or_a_representation() -> None:
+def test_a_secret_never_stands_in_an_error_or_a_representation(tmp_path: Path) -> None:
+    file = tmp_path / "f.properties"
+    file.write_text("ssl.key.password=hush\nssl.client.auth=maybe\n")
     with pytest.raises(ConfigurationError) as refused:
-        from_sets({"ssl.keystore.type": "JKS", "ssl.key.password": "hush", "ssl.client.auth": "maybe"})
+        read(collect(file, []))
     assert "hush" not in str(refused.value)
-    assert "hush" not in repr(configs(ssl_key_password="hush").security)
+    file.write_text("ssl.key.password=hush\n")
+    assert "hush" not in repr(collect(file, []))
+    assert "hush" not in repr(read(collect(file, [])).security)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ssl.key.password",
+        "ssl.keystore.key",
+        "sasl.jaas.config",
+        "listener.name.sasl_ssl.plain.sasl.jaas.config",
+        "listener.name.outside.ssl.key.password",
+    ],
+)
+def test_a_secret_is_not_taken_from_the_command_line(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="would show a secret") as refused:
+        collect(None, [f"{name}=hush"])
+    assert "hush" not in str(refused.value)
 
 
 def test_fields_get_their_values_in_their_own_types() -> None:

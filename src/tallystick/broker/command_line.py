@@ -60,10 +60,9 @@ class CommandLine:
             fsync=self._fsync() or configs.fsync or FsyncPolicy.NEVER,
             node=node,
             log=configs.log,
-            transactions=configs.transactions,
             groups=configs.groups,
+            transactions=configs.transactions,
             security=security,
-            topic_defaults=configs.topic_defaults,
             static_configs=configs.values,
         )
         return options, configs.notes

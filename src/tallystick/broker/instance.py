@@ -48,7 +48,6 @@ class BrokerInstance:
             port=options.port,
             settings=options.node,
             log_settings=options.log,
-            topic_defaults=options.topic_defaults,
             transaction_settings=options.transactions,
             group_settings=options.groups,
             security_settings=options.security,

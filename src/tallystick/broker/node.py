@@ -5,9 +5,9 @@ Owns: the assembly, the order of recovery and of closing. Must not know: sockets
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +16,7 @@ import structlog
 
 from tallystick.broker.access.table import secured
 from tallystick.broker.api import Api
+from tallystick.broker.dynamic_configs import DynamicConfigs
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator, GroupSettings
 from tallystick.broker.groups.settings import DEFAULTS as GROUP_DEFAULTS
@@ -25,16 +26,16 @@ from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.partition_recovery import TornTail
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
+from tallystick.broker.node_configs import NodeConfigs
 from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
 from tallystick.broker.node_settings import NodeSettings
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.producer_expiry import ProducerExpiry
 from tallystick.broker.registry import APIS
-from tallystick.broker.security.listeners import plaintext_listener
+from tallystick.broker.security.listeners import Listener, plaintext_listener
 from tallystick.broker.security.security import Security, prepare
 from tallystick.broker.security.settings import SecuritySettings
 from tallystick.broker.security.store import SecurityStore
-from tallystick.broker.topic_configs import BrokerDefault
 from tallystick.broker.topic_records import TopicRecord
 from tallystick.broker.topics import Topic, Topics
 from tallystick.broker.transactions import TransactionCoordinator
@@ -52,10 +53,7 @@ COMPACT_RUNNING_ABOVE_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(slots=True)
 class Node:
-    """The one broker of its cluster. ``host`` and ``port`` are what clients are told to connect to.
-
-    ``static_configs`` are the broker configurations that were given, as text.
-    """
+    """The one broker of its cluster. ``host`` and ``port`` are what clients are told to connect to."""
 
     partitions: Topics
     transactions: TransactionCoordinator
@@ -71,7 +69,8 @@ class Node:
     cluster_id: str
     apis: tuple[Api, ...]
     producer_expiry: ProducerExpiry
-    static_configs: Mapping[str, str] = field(repr=False)
+    configs: NodeConfigs
+    dynamic_configs: DynamicConfigs
     compact_above_bytes: int = COMPACT_RUNNING_ABOVE_BYTES
 
     @property
@@ -111,6 +110,11 @@ class Node:
         self.groups.offsets.forget_topic(topic.name)
         self.partitions.delete(topic)
 
+    def reconfigure(self) -> None:
+        """Let hold what the dynamic configurations say."""
+        self.partitions.set_defaults(self.configs.topic_defaults())
+        self.producer_expiry.settings = self.configs.transactions
+
     def close(self) -> None:
         """Bring everything to the disk, close the files, give the folder back.
 
@@ -130,6 +134,7 @@ class Node:
         self.partitions.close()
         self.journal.close()
         self.security.close()
+        self.dynamic_configs.close()
         self.durability.close()
         self.folder.close(clean=clean)
 
@@ -158,7 +163,6 @@ def open_node(
     port: int,
     settings: NodeSettings = NODE_DEFAULTS,
     log_settings: LogSettings = DEFAULTS,
-    topic_defaults: Mapping[str, BrokerDefault] | None = None,
     transaction_settings: TransactionSettings = TRANSACTION_DEFAULTS,
     group_settings: GroupSettings = GROUP_DEFAULTS,
     security_settings: SecuritySettings | None = None,
@@ -172,6 +176,14 @@ def open_node(
         durability = Durability(fsync, log_settings)
         journal: FileJournal[JournalRecord] = FileJournal(folder.coordinators_journal, AnyJournalRecord, durability)
         topics_journal: FileJournal[TopicRecord] = FileJournal(folder.topics_journal, TopicRecord, durability)
+        dynamic_configs = DynamicConfigs(folder.configs_journal, durability)
+        configs = NodeConfigs(
+            _told_at_start(static_configs, settings, data, prepared.listeners),
+            dynamic_configs,
+            node_id=settings.node_id,
+            connections=prepared.settings.connections,
+            transactions=transaction_settings,
+        )
         topics = Topics(
             folder.topics,
             topics_journal,
@@ -179,7 +191,7 @@ def open_node(
             num_partitions=settings.num_partitions,
             before_marker=journal,
             settings=log_settings,
-            topic_defaults=topic_defaults,
+            topic_defaults=configs.topic_defaults(),
             boots=folder.boots,
             clock=clock,
         )
@@ -211,14 +223,16 @@ def open_node(
             settings=settings,
             cluster_id=folder.format.cluster_id,
             apis=secured(APIS, security.authorizer),
-            producer_expiry=ProducerExpiry(transaction_settings),
-            static_configs=static_configs,
+            producer_expiry=ProducerExpiry(configs.transactions),
+            configs=configs,
+            dynamic_configs=dynamic_configs,
         )
         partitions = [partition for topic in topics.all() for partition in topic.partitions]
         torn = [partition.log.torn for partition in partitions] + [
             journal.torn,
             topics_journal.torn,
             security.store.torn,
+            dynamic_configs.torn,
         ]
         recovery = Recovery(
             topics=len(list(topics.all())),
@@ -229,9 +243,24 @@ def open_node(
             replayed_bytes=sum(partition.log.recovered.replayed_bytes for partition in partitions),
             clean=folder.was_clean,
         )
-        for tail in (journal.torn, topics_journal.torn, security.store.torn):
+        for tail in (journal.torn, topics_journal.torn, security.store.torn, dynamic_configs.torn):
             if tail is not None:
                 logger.warning("a torn write was cut off a journal", file=tail.path, cut_bytes=tail.cut_bytes)
         folder.opened()
         undo.pop_all()
     return node, recovery
+
+
+def _told_at_start(
+    given: Mapping[str, str], settings: NodeSettings, data: Path, listeners: Iterable[Listener]
+) -> Mapping[str, str]:
+    """The static configurations, with those that options of the broker's own stand for."""
+    told = {
+        "listeners": ",".join(map(str, listeners)),
+        **given,
+        "node.id": str(settings.node_id),
+        "log.dirs": str(data),
+    }
+    if settings.num_partitions != NODE_DEFAULTS.num_partitions:
+        told["num.partitions"] = str(settings.num_partitions)
+    return told

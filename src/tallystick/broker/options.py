@@ -17,7 +17,6 @@ from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
 from tallystick.broker.node_settings import NodeSettings
 from tallystick.broker.security.settings import SecuritySettings
-from tallystick.broker.topic_configs import BrokerDefault
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
 from tallystick.broker.transactions.settings import TransactionSettings
 
@@ -26,8 +25,8 @@ from tallystick.broker.transactions.settings import TransactionSettings
 class BrokerOptions:
     """Everything that one broker is told. ``port`` 0 is any free one. Listeners in ``security`` are opened instead.
 
-    ``topic_defaults`` holds for topics that say nothing themselves. ``static_configs`` are the broker configurations
-    that were given, by Kafka's names, for DescribeConfigs to tell; what they mean stands in the other fields already.
+    ``static_configs`` are the broker configurations that were given, by Kafka's names: DescribeConfigs tells them, and
+    they give topics their defaults. What else they mean stands in the other fields already.
     """
 
     host: str
@@ -36,8 +35,7 @@ class BrokerOptions:
     fsync: FsyncPolicy = FsyncPolicy.NEVER
     node: NodeSettings = NODE_DEFAULTS
     log: LogSettings = LOG_DEFAULTS
-    transactions: TransactionSettings = TRANSACTION_DEFAULTS
     groups: GroupSettings = GROUP_DEFAULTS
+    transactions: TransactionSettings = TRANSACTION_DEFAULTS
     security: SecuritySettings = field(default_factory=SecuritySettings)
-    topic_defaults: Mapping[str, BrokerDefault] = field(default_factory=dict, repr=False)
-    static_configs: Mapping[str, str] = field(default_factory=dict)
+    static_configs: Mapping[str, str] = field(default_factory=dict, repr=False)

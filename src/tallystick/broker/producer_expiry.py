@@ -49,16 +49,16 @@ class ForgetsProducers(Protocol):
 
 
 class ProducerExpiry:
-    """When partitions look."""
+    """When partitions look. ``settings`` may be changed."""
 
     def __init__(self, settings: TransactionSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._next_check_ms: int | None = None
 
     def tick(self, now_ms: int, partitions: Iterable[ForgetsProducers]) -> int:
         """Look, if it is time to; how many were forgotten. ``now_ms`` is monotonic."""
         if self._next_check_ms is not None and now_ms < self._next_check_ms:
             return 0
-        self._next_check_ms = now_ms + self._settings.producer_id_expiration_check_interval_ms
-        expiration_ms = self._settings.producer_id_expiration_ms
+        self._next_check_ms = now_ms + self.settings.producer_id_expiration_check_interval_ms
+        expiration_ms = self.settings.producer_id_expiration_ms
         return sum(each.expire_producers(now_ms=now_ms, expiration_ms=expiration_ms) for each in partitions)

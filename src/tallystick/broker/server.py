@@ -39,12 +39,13 @@ class Server:
         self, node: Node, *, bounds: ConnectionSettings | None = None, interceptor: Interceptor | None = None
     ) -> None:
         self._node = node
-        self._bounds = bounds or node.security.settings.connections
+        self._bounds = bounds
+        at_start = bounds or node.configs.connections
         self._premises = Premises(
             node=node,
             apis={api.key: api for api in node.apis},
-            bounds=self._bounds,
-            budget=ByteBudget(self._bounds.queued_max_request_bytes),
+            bounds=at_start,
+            budget=ByteBudget(at_start.queued_max_request_bytes),
             interceptor=interceptor,
         )
         self._connections: dict[asyncio.Task[None], Connection] = {}
@@ -133,9 +134,8 @@ class Server:
                     await asyncio.sleep(_PAUSE_WITHOUT_FILES_S)
                 continue  # the others mean that the peer has gone already
             host = str(address[0])
-            if len(self._connections) >= self._bounds.max_connections or self._by_host[host] >= self._bounds.per_ip(
-                host
-            ):
+            bounds = self._bounds or self._node.configs.connections
+            if len(self._connections) >= bounds.max_connections or self._by_host[host] >= bounds.per_ip(host):
                 self._refused += 1
                 accepted.close()
                 continue

@@ -242,8 +242,7 @@ class Topics:
 
     def check_creation(self, name: str, partition_count: int | None) -> int:
         """The number of partitions that a topic of this name would get; ``ApiError`` if it cannot be made."""
-        if name in ("", ".", "..") or len(name) > MAX_TOPIC_NAME_LENGTH or not _LEGAL_NAME.fullmatch(name):
-            raise ApiError(ErrorCode.invalid_topic_exception, f"{name!r} is no legal topic name")
+        check_topic_name(name)
         if name in self._by_name:
             raise ApiError(ErrorCode.topic_already_exists, f"topic {name!r} exists already")
         count = self.num_partitions if partition_count is None else partition_count
@@ -292,8 +291,9 @@ class Topics:
         topic = self._by_name.get(name)
         if topic is None:
             raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no topic {name!r}")
-        for change in changes:
-            definition_of(change)
+        for change, value in changes.items():
+            if value is not None:
+                definition_of(change)
         kept = {key: value for key, value in (topic.configs | dict(changes)).items() if value is not None}
         # A setting that an older or newer version left in the journal is no reason to refuse another one's change.
         known = {key: value for key, value in kept.items() if key in DEFINITIONS}
@@ -356,6 +356,12 @@ class Topics:
             for partition in topic.partitions:
                 partition.close(deleted=False)
         self._journal.close()
+
+
+def check_topic_name(name: str) -> None:
+    """``ApiError`` INVALID_TOPIC_EXCEPTION if no topic can have this name."""
+    if name in ("", ".", "..") or len(name) > MAX_TOPIC_NAME_LENGTH or not _LEGAL_NAME.fullmatch(name):
+        raise ApiError(ErrorCode.invalid_topic_exception, f"{name!r} is no legal topic name")
 
 
 def _defaults_in(settings: LogSettings) -> dict[str, BrokerDefault]:

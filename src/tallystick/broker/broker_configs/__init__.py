@@ -6,6 +6,19 @@ setting; what a node does.
 
 from tallystick.broker.broker_configs.definitions import DEFINITIONS, BrokerConfig, Treatment
 from tallystick.broker.broker_configs.given import Given, collect
-from tallystick.broker.broker_configs.reading import BrokerConfigs, Note, read
+from tallystick.broker.broker_configs.layers import Layered, Layers
+from tallystick.broker.broker_configs.reading import BrokerConfigs, Note, fields_of, read
 
-__all__ = ["DEFINITIONS", "BrokerConfig", "BrokerConfigs", "Given", "Note", "Treatment", "collect", "read"]
+__all__ = [
+    "DEFINITIONS",
+    "BrokerConfig",
+    "BrokerConfigs",
+    "Given",
+    "Layered",
+    "Layers",
+    "Note",
+    "Treatment",
+    "collect",
+    "fields_of",
+    "read",
+]

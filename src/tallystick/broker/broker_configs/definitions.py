@@ -33,8 +33,8 @@ from tallystick.broker.transactions.settings import TransactionSettings
 HOLDERS: Final[tuple[type[Any], ...]] = (
     NodeSettings,
     LogSettings,
-    TransactionSettings,
     GroupSettings,
+    TransactionSettings,
     ListenerSettings,
     ConnectionSettings,
     SaslSettings,
@@ -137,6 +137,8 @@ def _read() -> Iterator[BrokerConfig]:
     for name, type_name, default, valid, mode in _rows():
         type_ = ConfigType[type_name.upper()]
         holds = _text_of(ours[name]) if name in ours else None if default in ("null", _NO_DEFAULT) else default
+        if name.endswith((".replication.factor", ".min.isr")):
+            holds = "1"  # there is one node
         if name in MEANINGS and (name in ours or name in READ_APART):
             treatment, text = Treatment.HONOURED, MEANINGS[name]
         elif name in of_topics and of_topics[name][1]:

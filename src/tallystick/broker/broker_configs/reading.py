@@ -27,7 +27,7 @@ from tallystick.broker.security.settings import (
     SecuritySettings,
     TlsSettings,
 )
-from tallystick.broker.topic_configs import BrokerDefault, defaults_from_broker
+from tallystick.broker.topic_configs import defaults_from_broker
 from tallystick.broker.topic_configs.value_types import Value
 from tallystick.broker.transactions.settings import TransactionSettings
 from tallystick.errors import ConfigurationError
@@ -56,10 +56,9 @@ class BrokerConfigs:
     values: Mapping[str, str]
     node: NodeSettings
     log: LogSettings
-    transactions: TransactionSettings
     groups: GroupSettings
+    transactions: TransactionSettings
     security: SecuritySettings
-    topic_defaults: Mapping[str, BrokerDefault]
     fsync: FsyncPolicy | None
     data: Path | None
     notes: tuple[Note, ...]
@@ -76,16 +75,17 @@ def read(given: Mapping[str, Given]) -> BrokerConfigs:
         if reason is not None:
             notes.append(Note(row.name, row.place, reason))
     _check_roles(plain, values)
+    _check_topic_defaults(plain, texts)
 
     def settings(of: Callable[..., _Settings]) -> _Settings:
-        return of(**_fields_of(of, values))
+        return of(**fields_of(of, values))
 
     return BrokerConfigs(
         values=texts,
-        node=NodeSettings(**_fields_of(NodeSettings, values | _node_id(plain, values))),
+        node=NodeSettings(**fields_of(NodeSettings, values | _node_id(plain, values))),
         log=settings(LogSettings),
-        transactions=settings(TransactionSettings),
         groups=settings(GroupSettings),
+        transactions=settings(TransactionSettings),
         security=SecuritySettings(
             listeners=settings(ListenerSettings),
             connections=settings(ConnectionSettings),
@@ -93,7 +93,6 @@ def read(given: Mapping[str, Given]) -> BrokerConfigs:
             tls=settings(TlsSettings),
             authorizer=settings(AuthorizerSettings),
         ),
-        topic_defaults=_topic_defaults(plain, texts),
         fsync=_fsync(values),
         data=_data(plain, values),
         notes=tuple(notes),
@@ -122,7 +121,7 @@ def _note(name: str, value: Value) -> str | None:
     return definition.text if definition.treatment is Treatment.WITHOUT_EFFECT else None
 
 
-def _fields_of(of: Callable[..., Any], values: Mapping[str, Value]) -> dict[str, Any]:
+def fields_of(of: Callable[..., Any], values: Mapping[str, Value]) -> dict[str, Any]:
     """The given values of a settings class, each in the type of its field."""
     found: dict[str, Any] = {}
     for field in fields(of):  # type: ignore[arg-type]
@@ -157,9 +156,9 @@ def _node_id(plain: Mapping[str, Given], values: Mapping[str, Value]) -> dict[st
     return {"node.id": old}
 
 
-def _topic_defaults(plain: Mapping[str, Given], texts: Mapping[str, str]) -> dict[str, BrokerDefault]:
+def _check_topic_defaults(plain: Mapping[str, Given], texts: Mapping[str, str]) -> None:
     try:
-        return defaults_from_broker(texts)
+        defaults_from_broker(texts)
     except ApiError as error:
         place = next((row.place for row in plain.values() if f"{row.name}:" in (error.message or "")), "")
         raise ConfigurationError(f"{place}: {error.message}" if place else str(error.message)) from None

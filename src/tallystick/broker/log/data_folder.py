@@ -11,6 +11,7 @@ Layout, version 2::
     topics.journal              topics made, grown and deleted
     coordinators.journal        transactions and groups
     security.journal            users and access control lists; made when it is missing
+    configs.journal             broker configurations changed while it ran; made when it is missing
     topics/<topic id>/<partition>/<first offset>.log
                                   <first offset>.index, .txnindex    rebuilt from the log if they do not verify
                                   <offset>.snapshot                  the producers before that offset; likewise
@@ -106,6 +107,10 @@ class DataFolder:
     @property
     def security_journal(self) -> Path:
         return self.path / "security.journal"
+
+    @property
+    def configs_journal(self) -> Path:
+        return self.path / "configs.journal"
 
     def opened(self) -> None:
         """Everything in it was read: from now on it is a folder of the present format, written by this run."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import structlog
 
@@ -27,6 +28,9 @@ class ConfigSource(enum.IntEnum):
     DYNAMIC_DEFAULT_BROKER_CONFIG = 3
     STATIC_BROKER_CONFIG = 4
     DEFAULT_CONFIG = 5
+
+
+_ALL_STATIC: Final[Mapping[str, ConfigSource]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +94,11 @@ def check_overrides(
 
 
 def defaults_from_broker(
-    configs: Mapping[str, str], source: ConfigSource = ConfigSource.STATIC_BROKER_CONFIG
+    configs: Mapping[str, str], sources: Mapping[str, ConfigSource] = _ALL_STATIC
 ) -> dict[str, BrokerDefault]:
     """The defaults for topics that broker configurations by Kafka's names give; others are left alone.
 
+    ``sources`` are those of configurations that do not stand in the broker's file.
     Of ``log.retention.ms``, ``.minutes`` and ``.hours`` the first that is set counts, as in Apache Kafka. ``ApiError``
     INVALID_CONFIG under the broker's name for a value that no topic could have.
     """
@@ -101,7 +106,10 @@ def defaults_from_broker(
     for definition in DEFINITIONS.values():
         given = next((synonym for synonym in definition.synonyms if synonym.name in configs), None)
         if given is not None:
-            found[definition.name] = BrokerDefault(_default_from(definition, given, configs[given.name]), source)
+            found[definition.name] = BrokerDefault(
+                _default_from(definition, given, configs[given.name]),
+                sources.get(given.name, ConfigSource.STATIC_BROKER_CONFIG),
+            )
     return found
 
 

@@ -13,7 +13,6 @@ from tallystick.broker.command_line import CommandLine
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.security.command_line import SecurityOptions
 from tallystick.broker.security.settings import STANDARD_AUTHORIZER
-from tallystick.broker.topic_configs import BrokerDefault
 from tallystick.errors import ConfigurationError
 
 SHIPPED = Path(__file__).with_name("server.properties")
@@ -31,7 +30,7 @@ def test_the_file_that_kafka_ships_says_where_to_listen_and_where_to_keep_data()
     options, notes = CommandLine(properties=SHIPPED).options()
     assert (options.host, options.port, options.data) == ("127.0.0.1", 9092, Path("/tmp/kraft-combined-logs"))  # noqa: S108
     assert options.node.num_partitions == 1
-    assert options.topic_defaults["retention.ms"] == BrokerDefault("604800000")
+    assert options.static_configs["log.retention.hours"] == "168"
     without_effect = {note.name for note in notes}
     assert {"num.network.threads", "controller.quorum.bootstrap.servers"} < without_effect
     assert "num.partitions" not in without_effect
@@ -134,7 +133,7 @@ def test_fields_get_their_values_in_their_own_types() -> None:
     assert given.groups.group_consumer_assignors == ("range",)
     assert given.groups.offsets_retention_ms == 7 * 60 * 1000
     assert given.log.log_segment_bytes == 1_048_576
-    assert given.topic_defaults["segment.bytes"].value == "1048576"
+    assert given.values["log.segment.bytes"] == "1048576"
     assert not given.node.auto_create_topics_enable
 
 

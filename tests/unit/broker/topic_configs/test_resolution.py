@@ -84,11 +84,12 @@ def test_changed_settings_hold_at_once_and_after_a_restart(tmp_path: Path) -> No
 def test_a_refused_change_changes_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as node:
         topic = node.partitions.create("t", configs={"retention.ms": "5"})
-        for changes in ({"retention.ms": "6", "no.such": "1"}, {"no.such": None}, {"retention.ms": "x"}):
+        for changes in ({"retention.ms": "6", "no.such": "1"}, {"retention.ms": "x"}):
             with pytest.raises(ApiError) as refused:
                 node.partitions.configure("t", changes)
             assert refused.value.code is ErrorCode.invalid_config
         node.partitions.configure("t", {"retention.ms": "6"}, validate_only=True)
+        node.partitions.configure("t", {"no.such": None})  # what is not there is taken back already
         assert topic.configs == {"retention.ms": "5"}
         with pytest.raises(ApiError) as unknown:
             node.partitions.configure("none", {})

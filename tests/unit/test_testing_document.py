@@ -8,14 +8,24 @@ from typing import Any
 
 import pytest
 
+import tallystick
 from tallystick.broker import faults
+
+pytest_plugins = ["pytester"]
 
 TEXT = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-def test_an_example_runs_as_it_stands(example: str) -> None:
+def test_an_example_runs_as_it_stands(example: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "def test_" in example:
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        monkeypatch.setenv("PYTHONPATH", str(Path(tallystick.__file__).parents[1]))
+        pytester.makepyfile(example)
+        result = pytester.runpytest_subprocess("-p", "tallystick.testing.plugin", "-Werror", timeout=120)
+        result.assert_outcomes(passed=example.count("def test_"))
+        return
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(example, "docs/testing.md", "exec"), names)  # noqa: S102 - our own document
 

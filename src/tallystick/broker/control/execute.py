@@ -41,6 +41,7 @@ def execute(command: Command, injector: Injector) -> None:
             injector.plan.add(*faults)
         case ClearFaults():
             injector.plan.clear()
+            injector.clock.set_right()
             injector.free_disk()
             injector.release()
             injector.resume()

@@ -53,7 +53,10 @@ class Faults:
                 self._plan.add(*faults)
 
     def clear(self) -> None:
-        """Take all faults away, resume, release, free the disk, and forget what was injected. The clock stays."""
+        """Take all faults away, resume, release, free the disk, set the clock right, and forget what was injected.
+
+        The monotonic clock stays where it is.
+        """
         if not self._reached(ClearFaults()):
             with self._lock:
                 self._plan.clear()

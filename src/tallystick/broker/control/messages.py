@@ -34,7 +34,7 @@ class AddFaults(msgspec.Struct, frozen=True, tag="add"):
 
 
 class ClearFaults(msgspec.Struct, frozen=True, tag="clear"):
-    """Take all faults away, and undo what they switched on, but for the clock."""
+    """Take all faults away, and undo what they switched on; the monotonic clock stays where it is."""
 
 
 class Perform(msgspec.Struct, frozen=True, tag="perform"):

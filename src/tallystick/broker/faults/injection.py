@@ -35,7 +35,8 @@ class Injection(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         about = [*self.topics, *self.transactional_ids, *self.groups]
         named = "" if self.fault.startswith(self.action) else f"{self.fault}: "
-        return f"{named}{self.action}: {self.api} number {self.number} of {self.client_id} {' '.join(about)}".rstrip()
+        whose = self.client_id or "no client id"
+        return " ".join([f"{named}{self.action}: {self.api} number {self.number} of {whose}", *about])
 
 
 class InjectionLog:

@@ -22,6 +22,10 @@ class SkewedClock:
     def monotonic_ms(self) -> int:
         return self._clock.monotonic_ms() + self._monotonic_ms
 
+    def set_right(self) -> None:
+        """The wall clock is right again; the monotonic one stays ahead, for it does not go back."""
+        self._by_ms = 0
+
     def skew(self, *, by_ms: int, monotonic_ms: int) -> None:
         """Jump by so much from now on. The monotonic clock jumps ahead only: ``ValueError``."""
         if monotonic_ms < 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -18,7 +18,8 @@ from tallystick.boundary import (
     charge_body,
 )
 from tallystick.ids import deterministic_id
-from tallystick.pipeline.records import Record
+from tallystick.pipeline.ports import Poisoned
+from tallystick.pipeline.records import Output, Record
 
 POLICY = ProviderPolicy(name="stripe", window_ms=100_000, margin_ms=10_000, timeout_ms=1_000, quiet_ms=5_000)
 
@@ -35,6 +36,11 @@ def record(number: int, value: bytes | None = b"body", *, offset: int | None = N
         timestamp_ms=0,
         event_id=deterministic_id("test.record", number),
     )
+
+
+def emitted(results: Sequence[Sequence[Output] | Poisoned]) -> list[Sequence[Output]]:
+    """The outputs of each record, when none of them is poisoned."""
+    return [result for result in results if not isinstance(result, Poisoned)]
 
 
 def create_intents(engine: Engine, ledger: EffectLedger, count: int, *, first: int = 0) -> list[str]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, text
-from tests.support.boundary import record
+from tests.support.boundary import emitted, record
 
 from tallystick.boundary import (
     Attempt,
@@ -70,7 +70,7 @@ def inbox(database_url: str, log: str, count: int) -> None:
         batch = [record(number) for number in range(position, min(position + BATCH, count))]
         outputs = effect.process(batch)
         position += len(batch)
-        values = [output.value.decode() for per_record in outputs for output in per_record if output.value]
+        values = [output.value.decode() for per_record in emitted(outputs) for output in per_record if output.value]
         with path.open("a") as sink:
             sink.write(json.dumps({"next": position, "outputs": values}) + "\n")
     effect.close()

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
     Engine,
     ForeignKey,
     Index,
@@ -24,15 +25,18 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    inspect,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tallystick.boundary.effects import OPEN_STATES, State
+from tallystick.boundary.migrations import migrate
 from tallystick.errors import ConfigurationError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 COMPONENT: Final = "boundary"
 
 metadata = MetaData()
@@ -60,6 +64,20 @@ inbox = Table(
     Column("duplicates", Integer, nullable=False, server_default="0", comment="met again at another position"),
     Column("created_at_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("scope", "event_id", name="tallystick_inbox_pk"),
+)
+
+# Rows come in order of time, so that a block range index says enough and costs next to nothing. SQLite has none, and
+# reads from its oldest row.
+Index("tallystick_inbox_age", inbox.c.created_at_ms, postgresql_using="brin").ddl_if(dialect="postgresql")
+
+inbox_horizon = Table(
+    "tallystick_inbox_horizon",
+    metadata,
+    Column("scope", String(200), nullable=False),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("horizon", BigInteger, nullable=False, comment="first offset that is remembered; or a time, see horizons"),
+    PrimaryKeyConstraint("scope", "topic", "partition", name="tallystick_inbox_horizon_pk"),
 )
 
 inbox_conflict = Table(
@@ -213,27 +231,38 @@ effect_suspense = Table(
 
 
 def create_tables(engine: Engine) -> None:
-    """Create what is missing and check the version; several processes may call it at once.
+    """Create what is missing, bring older tables up to date; several processes may call it at once.
 
-    Raises ``ConfigurationError`` if the database holds another version of these tables.
+    Raises ``ConfigurationError`` if a newer program wrote these tables.
     """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             # CREATE TABLE IF NOT EXISTS is no lock: two processes at once collide in the catalogue.
             connection.execute(text("SELECT pg_advisory_xact_lock(7265736977)"))
-        metadata.create_all(connection)
+        found = _version(connection)
+        if found is None:
+            metadata.create_all(connection)
+            connection.execute(schema_version.insert().values(component=COMPONENT, version=SCHEMA_VERSION))
+        elif found > SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"the database's tallystick_* tables have version {found}, "
+                f"this program knows them up to version {SCHEMA_VERSION}",
+                remedy="Use the program that wrote them, or a newer one",
+            )
+        elif found < SCHEMA_VERSION:
+            migrate(connection, found=found, wanted=SCHEMA_VERSION)
+            connection.execute(
+                update(schema_version).where(schema_version.c.component == COMPONENT).values(version=SCHEMA_VERSION)
+            )
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(
-            insert(schema_version).values(component=COMPONENT, version=SCHEMA_VERSION).on_conflict_do_nothing()
-        )
         connection.execute(
             insert(secret).values(name=PROVIDER_KEY_SECRET, value=secrets.token_bytes(32)).on_conflict_do_nothing()
         )
-        found = connection.execute(
-            select(schema_version.c.version).where(schema_version.c.component == COMPONENT)
-        ).scalar_one()
-    if found != SCHEMA_VERSION:
-        raise ConfigurationError(
-            f"the database's tallystick_* tables have version {found}, this program writes version {SCHEMA_VERSION}",
-            remedy="Use the program that wrote them, or migrate",
-        )
+
+
+def _version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(schema_version.name):
+        return None
+    return connection.execute(
+        select(schema_version.c.version).where(schema_version.c.component == COMPONENT)
+    ).scalar_one_or_none()

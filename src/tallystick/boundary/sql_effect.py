@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
 import structlog
-from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.boundary import schema
 from tallystick.boundary.database import is_away
+from tallystick.boundary.horizons import OccurredAt, Recall, TooOld
 from tallystick.boundary.owner_epoch import OwnerClaim
 from tallystick.boundary.statements import insert
 from tallystick.boundary.stored_outputs import decode_outputs, encode_outputs
@@ -25,6 +26,7 @@ from tallystick.clock import Clock, SystemClock
 from tallystick.errors import AmbiguousOutcome, ConfigurationError, RetriableError
 from tallystick.ids import body_hash
 from tallystick.killpoints import declare, reach
+from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
 
 AFTER_INSERT: Final = declare("inbox.after-insert", "the batch's inbox rows are inserted, nothing else is")
@@ -75,12 +77,15 @@ class EffectCounts:
     """Met again at another position: sent twice."""
     conflicts: int = 0
     """Known id, other body: kept in ``tallystick_inbox_conflict``, not processed (rule 27)."""
+    too_old: int = 0
+    """Older than the inbox remembers: a verdict instead of outputs."""
 
     def add(self, other: EffectCounts) -> None:
         self.processed += other.processed
         self.replayed += other.replayed
         self.duplicates += other.duplicates
         self.conflicts += other.conflicts
+        self.too_old += other.too_old
 
 
 class SqlEffect:
@@ -98,10 +103,16 @@ class SqlEffect:
         name: str,
         owner: OwnerClaim | None = None,
         clock: Clock | None = None,
+        occurred_at_ms: OccurredAt | None = None,
+        allow_reexecution: str | None = None,
     ) -> None:
         """``name`` is the inbox scope: frozen, since renaming it processes everything again.
 
         ``owner``: every transaction verifies this claim and raises ``FencedError`` once there is a newer owner.
+
+        ``occurred_at_ms`` tells the time of an event, by default that of its record. An event older than the inbox
+        remembers is poisoned, and one that is read again below what it remembers stops the worker, unless
+        ``allow_reexecution`` names the decision to process such events again.
         """
         if not 0 < len(name) <= 200:
             raise ConfigurationError(f"an effect's name has 1 to 200 characters: {name!r}")
@@ -110,9 +121,10 @@ class SqlEffect:
         self._name = name
         self._owner = owner
         self._clock = clock or SystemClock()
+        self._recall = Recall(name, occurred_at_ms or _record_time, allow_reexecution)
         self.counts = EffectCounts()
 
-    def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output]]:
+    def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
         """Outputs for each record, new or stored, in input order; SQL is committed when it returns.
 
         Raises ``RetriableError`` or ``AmbiguousOutcome`` if the database is away: call again with the same records.
@@ -145,7 +157,7 @@ class SqlEffect:
 
     def _process(
         self, connection: Connection, records: Sequence[Record]
-    ) -> tuple[list[tuple[Output, ...]], EffectCounts]:
+    ) -> tuple[list[tuple[Output, ...] | Poisoned], EffectCounts]:
         if self._owner is not None:
             self._owner.verify(connection)
         counts = EffectCounts()
@@ -156,16 +168,24 @@ class SqlEffect:
         new = self._insert(connection, [(records[index], digests[index]) for index in first.values()])
         reach(AFTER_INSERT)
         known = self._known(connection, [event_id for event_id in first if event_id not in new])
+        refused = self._recall.too_old(connection, [records[i] for i in first.values() if records[i].event_id in new])
+        if refused:
+            self._take_back(connection, refused)
+            new -= refused.keys()
+            counts.too_old = len(refused)
 
         fresh = [records[index] for index in first.values() if records[index].event_id in new]
         results = self._handle(connection, fresh)
         self._store(connection, results)
         counts.processed = len(fresh)
 
-        outputs: list[tuple[Output, ...]] = []
+        outputs: list[tuple[Output, ...] | Poisoned] = []
         met_again = _MetAgain()
         for index, record in enumerate(records):
             event_id = record.event_id
+            if event_id in refused:
+                outputs.append(Poisoned(record, refused[event_id], tries=1))
+                continue
             if event_id in new:
                 if first[event_id] == index:
                     outputs.append(results[event_id])
@@ -205,6 +225,14 @@ class SqlEffect:
             statement = statement.on_conflict_do_nothing(index_elements=["scope", "event_id"])
             new.update(connection.execute(statement.returning(schema.inbox.c.event_id)).scalars())
         return frozenset(new)
+
+    def _take_back(self, connection: Connection, refused: dict[str, TooOld]) -> None:
+        """What is not processed leaves no row that says it was."""
+        table = schema.inbox.c
+        connection.execute(
+            delete(schema.inbox).where(table.scope == self._name, table.event_id == bindparam("b_event_id")),
+            [{"b_event_id": event_id} for event_id in sorted(refused)],
+        )
 
     def _known(self, connection: Connection, event_ids: Sequence[str]) -> dict[str, _Seen]:
         table = schema.inbox.c
@@ -324,6 +352,10 @@ class _MetAgain:
             return seen.outputs
         self.duplicates[record.event_id] += 1
         return ()
+
+
+def _record_time(record: Record) -> int:
+    return record.timestamp_ms
 
 
 def _digest(record: Record) -> str:

@@ -18,6 +18,7 @@ from tallystick.cli.broker import broker
 from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.dlq import dlq
+from tallystick.cli.inbox import inbox
 from tallystick.cli.operate.groups import groups
 from tallystick.cli.operate.lag import lag
 from tallystick.cli.operate.topics import topics
@@ -88,7 +89,7 @@ demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)
 app.add_typer(users)
-for _commands in (groups, topics, txn, dlq):
+for _commands in (groups, topics, txn, dlq, inbox):
     app.add_typer(_commands)
 
 

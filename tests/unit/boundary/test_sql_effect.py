@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
-from tests.support.boundary import record
+from tests.support.boundary import emitted, record
 
 from tallystick.boundary import SqlEffect, take_ownership
 from tallystick.errors import FencedError, RetriableError
@@ -59,7 +59,7 @@ def test_a_replay_calls_nothing_and_gives_the_stored_outputs(engine: Engine, boo
     first = effect.process([record(1), record(2)])
     again = effect.process([record(1), record(2)])
     assert again == first
-    assert [output.value for outputs in first for output in outputs] == [b"1", b"2"]
+    assert [output.value for outputs in emitted(first) for output in outputs] == [b"1", b"2"]
     assert booking.calls == [1, 2]
     assert booked(engine) == [1, 2]
     assert (effect.counts.processed, effect.counts.replayed) == (2, 2)
@@ -69,7 +69,12 @@ def test_a_replay_in_another_batch_emits_in_input_order(engine: Engine, booking:
     effect = SqlEffect(engine, booking, name="book")
     effect.process([record(2), record(4)])
     outputs = effect.process([record(1), record(2), record(3), record(4)])
-    assert [[output.value for output in per_record] for per_record in outputs] == [[b"3"], [b"1"], [b"4"], [b"2"]]
+    assert [[output.value for output in per_record] for per_record in emitted(outputs)] == [
+        [b"3"],
+        [b"1"],
+        [b"4"],
+        [b"2"],
+    ]
     assert booked(engine) == [1, 2, 3, 4]
 
 
@@ -88,7 +93,7 @@ def test_a_failing_record_leaves_nothing_of_its_batch(engine: Engine, booking: B
 def test_an_event_sent_twice_is_booked_and_emitted_once(engine: Engine, booking: Booking) -> None:
     effect = SqlEffect(engine, booking, name="book")
     outputs = effect.process([record(1), record(1, offset=9)])
-    assert [len(per_record) for per_record in outputs] == [1, 0]
+    assert [len(per_record) for per_record in emitted(outputs)] == [1, 0]
     assert effect.process([record(1, offset=10)]) == [()]
     assert effect.counts.duplicates == 2
     with engine.begin() as connection:
@@ -111,7 +116,7 @@ def test_the_same_id_with_another_body_is_kept_and_not_processed(engine: Engine,
 def test_a_conflict_inside_one_batch_is_kept(engine: Engine, booking: Booking) -> None:
     effect = SqlEffect(engine, booking, name="book")
     outputs = effect.process([record(1, b"ten"), record(1, b"eleven", offset=2)])
-    assert [len(per_record) for per_record in outputs] == [1, 0]
+    assert [len(per_record) for per_record in emitted(outputs)] == [1, 0]
     assert effect.counts.conflicts == 1
 
 

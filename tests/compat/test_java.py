@@ -16,6 +16,7 @@ from tests.support.clients import (
     committed,
     consumer,
     make_topic,
+    member,
     poll_until,
     producer,
     read_all,
@@ -127,31 +128,42 @@ def test_a_java_transaction_is_fenced_by_librdkafka_with_the_same_id(embedded_cl
     assert read_all(bootstrap, target) == [str(number).encode() for number in range(20)] + [b"heir"]
 
 
-def test_java_and_librdkafka_share_a_group(embedded_cluster: Cluster, names: Names) -> None:
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_java_and_librdkafka_share_a_group(embedded_cluster: Cluster, names: Names, protocol: str) -> None:
     bootstrap = embedded_cluster.bootstrap
     topic, group = make_topic(bootstrap, names("shared"), partitions=4), names("g")
     java_has: list[int] = []
+    java_committed: set[int] = set()
 
     def follow(lines: object) -> None:
         for line in lines:  # type: ignore[attr-defined]
             if not line.startswith("{"):
                 continue
             event = json.loads(line)
+            places = [place["partition"] for place in event.get("partitions", ()) if "partition" in place]
             if event["name"] == "partitions_assigned":
-                java_has[:] = [place["partition"] for place in event["partitions"]]
+                java_has.extend(places)
             elif event["name"] == "partitions_revoked":
-                java_has.clear()
+                java_has[:] = [partition for partition in java_has if partition not in places]
+            elif event["name"] == "offsets_committed":
+                java_committed.update(row["partition"] for row in event["offsets"])
 
-    with consumer(bootstrap, group, partition_assignment_strategy="range") as ours:
+    if protocol == "classic":
+        ours_joins = consumer(bootstrap, group, partition_assignment_strategy="range")
+        java_joins = ("--session-timeout", "6000")
+    else:
+        ours_joins, java_joins = member(bootstrap, group), ("--group-protocol", "consumer")
+    with ours_joins as ours:
         ours.subscribe([topic])
         poll_until([ours], lambda: assigned(ours) == [0, 1, 2, 3])
         arguments = ["--bootstrap-server", bootstrap, "--topic", topic, "--group-id", group]
-        with running_tool(VERIFIABLE_CONSUMER, *arguments, "--session-timeout", "6000") as tool:
+        with running_tool(VERIFIABLE_CONSUMER, *arguments, *java_joins) as tool:
             reader = threading.Thread(target=follow, args=(tool.stdout,), daemon=True)
             reader.start()
             poll_until([ours], lambda: sorted(assigned(ours) + java_has) == [0, 1, 2, 3] and len(java_has) == 2)
             for partition in range(4):
                 send(producer(bootstrap), topic, [b"x"], partition=partition)
+            poll_until([ours], lambda: java_committed == set(java_has))
             tool.terminate()
             reader.join(WAIT_S)
         poll_until([ours], lambda: assigned(ours) == [0, 1, 2, 3])

@@ -6,21 +6,18 @@ outcome instead of naming the heartbeat that has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import (
     WAIT_S,
-    Config,
     admin,
     assigned,
     committed,
     eventually,
     make_topic,
+    member,
     poll_until,
     producer,
     send,
@@ -32,23 +29,6 @@ from tests.support.clients import (
 ALL = [0, 1, 2, 3, 4, 5]
 
 
-@contextmanager
-def member(kafka: Cluster, group: str, **config: Config) -> Iterator[Consumer]:
-    """A consumer of the new protocol; the broker decides its session and heartbeats."""
-    defaults: dict[str, Config] = {
-        "group_id": group,
-        "group_protocol": "consumer",
-        "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
-        "topic_metadata_refresh_interval_ms": 1000,
-    }
-    made = Consumer(settings(kafka.bootstrap, **(defaults | config)))
-    try:
-        yield made
-    finally:
-        made.close()
-
-
 def state_of(client: AdminClient, group: str) -> str:
     return str(client.describe_consumer_groups([group], request_timeout=WAIT_S)[group].result(WAIT_S).state.name)
 
@@ -57,10 +37,10 @@ def state_of(client: AdminClient, group: str) -> str:
 def test_three_members_share_and_the_last_one_gets_all(kafka: Cluster, names: Names, assignor: str) -> None:
     topic, group = make_topic(kafka.bootstrap, names("shared"), partitions=6), names("g")
     remote = {"group_remote_assignor": assignor}
-    with member(kafka, group, **remote) as first:
+    with member(kafka.bootstrap, group, **remote) as first:
         first.subscribe([topic])
         poll_until([first], lambda: assigned(first) == ALL)
-        with member(kafka, group, **remote) as second, member(kafka, group, **remote) as third:
+        with member(kafka.bootstrap, group, **remote) as second, member(kafka.bootstrap, group, **remote) as third:
             every = [first, second, third]
             second.subscribe([topic])
             third.subscribe([topic])
@@ -72,7 +52,7 @@ def test_three_members_share_and_the_last_one_gets_all(kafka: Cluster, names: Na
 def test_a_member_that_reads_on_keeps_what_it_keeps(kafka: Cluster, names: Names) -> None:
     topic, group = make_topic(kafka.bootstrap, names("kept"), partitions=6), names("g")
     revoked: list[int] = []
-    with member(kafka, group) as first, member(kafka, group) as second:
+    with member(kafka.bootstrap, group) as first, member(kafka.bootstrap, group) as second:
         first.subscribe([topic], on_revoke=lambda _, parts: revoked.extend(part.partition for part in parts))
         poll_until([first], lambda: assigned(first) == ALL)
         second.subscribe([topic])
@@ -84,11 +64,11 @@ def test_a_member_that_reads_on_keeps_what_it_keeps(kafka: Cluster, names: Names
 def test_offsets_that_a_member_commits_are_where_the_next_begins(kafka: Cluster, names: Names) -> None:
     topic, group = make_topic(kafka.bootstrap, names("resume")), names("g")
     send(producer(kafka.bootstrap), topic, [b"a", b"b", b"c"])
-    with member(kafka, group) as reader:
+    with member(kafka.bootstrap, group) as reader:
         reader.subscribe([topic])
         two = take(reader, 2)
         reader.commit(message=two[-1], asynchronous=False)
-    with member(kafka, group) as reader:
+    with member(kafka.bootstrap, group) as reader:
         reader.subscribe([topic])
         assert [message.value() for message in take(reader, 1)] == [b"c"]
 
@@ -96,7 +76,7 @@ def test_offsets_that_a_member_commits_are_where_the_next_begins(kafka: Cluster,
 def test_a_regular_expression_finds_topics_that_come_later(kafka: Cluster, names: Names) -> None:
     prefix = names("regex")
     make_topic(kafka.bootstrap, f"{prefix}-1")
-    with member(kafka, names("g")) as reader:
+    with member(kafka.bootstrap, names("g")) as reader:
         reader.subscribe([f"^{prefix}-.*"])
         poll_until([reader], lambda: {part.topic for part in reader.assignment()} == {f"{prefix}-1"})
         make_topic(kafka.bootstrap, f"{prefix}-2")
@@ -110,14 +90,14 @@ def test_a_static_member_that_returns_has_its_partitions_and_the_others_keep_the
 ) -> None:
     topic, group = make_topic(kafka.bootstrap, names("static"), partitions=6), names("g")
     revoked: list[str] = []
-    with member(kafka, group, group_instance_id="two") as second:
-        with member(kafka, group, group_instance_id="one") as first:
+    with member(kafka.bootstrap, group, group_instance_id="two") as second:
+        with member(kafka.bootstrap, group, group_instance_id="one") as first:
             first.subscribe([topic])
             second.subscribe([topic], on_revoke=lambda *_: revoked.append("second"))
             poll_until([first, second], lambda: len(assigned(first)) == len(assigned(second)) == 3)
             before = assigned(first)
             revoked.clear()
-        with member(kafka, group, group_instance_id="one") as again:
+        with member(kafka.bootstrap, group, group_instance_id="one") as again:
             again.subscribe([topic])
             poll_until([again, second], lambda: assigned(again) == before)
             assert revoked == []
@@ -126,7 +106,7 @@ def test_a_static_member_that_returns_has_its_partitions_and_the_others_keep_the
 def test_a_second_member_of_the_same_instance_id_is_refused(kafka: Cluster, names: Names) -> None:
     topic, group = make_topic(kafka.bootstrap, names("twice")), names("g")
     errors: list[str] = []
-    with member(kafka, group, group_instance_id="same") as first:
+    with member(kafka.bootstrap, group, group_instance_id="same") as first:
         first.subscribe([topic])
         poll_until([first], lambda: assigned(first) == [0])
         refused = Consumer(
@@ -151,7 +131,7 @@ def test_a_second_member_of_the_same_instance_id_is_refused(kafka: Cluster, name
 def test_a_member_goes_on_over_a_kill_of_the_broker(kafka: Cluster, names: Names) -> None:
     topic, group = make_topic(kafka.bootstrap, names("killed"), partitions=2), names("g")
     lost: list[str] = []
-    with member(kafka, group) as reader:
+    with member(kafka.bootstrap, group) as reader:
         reader.subscribe([topic], on_lost=lambda *_: lost.append("lost"))
         poll_until([reader], lambda: assigned(reader) == [0, 1])
         kafka.kill()
@@ -165,7 +145,7 @@ def test_a_member_goes_on_over_a_kill_of_the_broker(kafka: Cluster, names: Names
 def test_offsets_in_a_transaction_are_fenced_by_the_member_epoch(kafka: Cluster, names: Names) -> None:
     topic, group = make_topic(kafka.bootstrap, names("fenced"), partitions=2), names("g")
     sender = transactional(kafka.bootstrap, names("tx"))
-    with member(kafka, group) as first:
+    with member(kafka.bootstrap, group) as first:
         first.subscribe([topic])
         poll_until([first], lambda: assigned(first) == [0, 1])
         metadata = first.consumer_group_metadata()
@@ -173,7 +153,7 @@ def test_offsets_in_a_transaction_are_fenced_by_the_member_epoch(kafka: Cluster,
         sender.send_offsets_to_transaction([TopicPartition(topic, 0, 3)], metadata, WAIT_S)
         sender.commit_transaction(WAIT_S)
         assert committed(first, topic) == 3
-    with member(kafka, group) as second:
+    with member(kafka.bootstrap, group) as second:
         second.subscribe([topic])
         poll_until([second], lambda: assigned(second) == [0, 1])
         sender.begin_transaction()
@@ -187,7 +167,7 @@ def test_offsets_in_a_transaction_are_fenced_by_the_member_epoch(kafka: Cluster,
 def test_tools_describe_list_reset_and_delete_a_group(kafka: Cluster, names: Names) -> None:
     topic, group = make_topic(kafka.bootstrap, names("tools"), partitions=2), names("g")
     client = admin(kafka.bootstrap)
-    with member(kafka, group) as reader:
+    with member(kafka.bootstrap, group) as reader:
         reader.subscribe([topic])
         poll_until([reader], lambda: assigned(reader) == [0, 1])
         reader.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
@@ -200,8 +180,8 @@ def test_tools_describe_list_reset_and_delete_a_group(kafka: Cluster, names: Nam
         with pytest.raises(KafkaException) as refused:
             client.delete_consumer_groups([group], request_timeout=WAIT_S)[group].result(WAIT_S)
         assert refused.value.args[0].name() == "NON_EMPTY_GROUP"
-    with member(kafka, group) as other:
+    with member(kafka.bootstrap, group) as other:
         assert committed(other, topic) == 5
     client.delete_consumer_groups([group], request_timeout=WAIT_S)[group].result(WAIT_S)
-    with member(kafka, group) as other:
+    with member(kafka.bootstrap, group) as other:
         assert committed(other, topic) < 0

@@ -72,6 +72,23 @@ def consumer(bootstrap: str, group: str, **config: Config) -> Iterator[Consumer]
         made.close()
 
 
+@contextmanager
+def member(bootstrap: str, group: str, **config: Config) -> Iterator[Consumer]:
+    """The same in the consumer group protocol (KIP-848); the broker decides its session and heartbeats."""
+    defaults: dict[str, Config] = {
+        "group_id": group,
+        "group_protocol": "consumer",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "topic_metadata_refresh_interval_ms": 1000,
+    }
+    made = Consumer(settings(bootstrap, **(defaults | config)))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
 def send(client: Producer, topic: str, values: Iterable[bytes], *, partition: int = 0) -> list[Message]:
     """Produce, and return the acknowledged messages in the order of the acknowledgements; fail if one fails."""
     acknowledged: list[Message] = []

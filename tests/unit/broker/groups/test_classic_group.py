@@ -51,11 +51,32 @@ def test_a_generation_waits_for_the_invited_but_not_longer_than_the_invitation_l
 
 def test_an_initial_delay_lets_members_gather_in_one_generation(make_meeting: type[Meeting]) -> None:
     meeting = make_meeting(group_initial_rebalance_delay_ms=3_000)
-    tickets = [meeting.join(), meeting.join()]
+    ticket = meeting.join()
     meeting.tick(after_ms=2_999)
-    assert all(map(meeting.waits, tickets))
+    assert meeting.waits(ticket)
     meeting.tick(after_ms=1)
-    assert [meeting.joined(ticket).generation_id for ticket in tickets] == [1, 1]
+    assert meeting.joined(ticket).generation_id == 1
+
+
+def test_who_comes_during_the_initial_delay_makes_it_longer_up_to_the_rebalance_timeout(
+    make_meeting: type[Meeting],
+) -> None:
+    meeting = make_meeting(group_initial_rebalance_delay_ms=3_000)
+    tickets = [meeting.join(), meeting.join()]
+    meeting.tick(after_ms=3_000)
+    tickets.append(meeting.join())
+    meeting.tick(after_ms=3_000)
+    assert all(map(meeting.waits, tickets))
+    meeting.tick(after_ms=3_000)
+    assert [meeting.joined(ticket).generation_id for ticket in tickets] == [1, 1, 1]
+    crowded = make_meeting(group_initial_rebalance_delay_ms=3_000)
+    tickets = [crowded.join()]
+    while crowded.now_ms < REBALANCE_TIMEOUT_MS - 2_000:
+        crowded.tick(after_ms=2_000)
+        tickets.append(crowded.join())
+    assert all(map(crowded.waits, tickets))
+    crowded.tick(after_ms=2_000)
+    assert {crowded.joined(ticket).generation_id for ticket in tickets} == {1}
 
 
 def test_followers_wait_for_the_leader_and_each_gets_its_own_assignment(meeting: Meeting) -> None:

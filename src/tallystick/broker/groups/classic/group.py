@@ -57,6 +57,9 @@ class ClassicGroup:
         """Ids given out with MEMBER_ID_REQUIRED that have not come back yet, and until when they may."""
         self.unsynced: set[str] = set()
         self.join_not_before_ms = 0
+        self.initial_end_ms = 0
+        self.newcomer_joined = False
+        """While an empty group gathers its first members: until when it may, and whether one came meanwhile."""
         self.join_deadline_ms = 0
         self.sync_deadline_ms = 0
 

@@ -101,6 +101,7 @@ def _add(group: ClassicGroup, member_id: str, request: Join, ticket: int, now_ms
         group.leader_id = member_id
     member.join_ticket = ticket
     group.touch(member, now_ms)
+    group.newcomer_joined = group.status is S.PREPARING_REBALANCE and now_ms < group.join_not_before_ms
     rebalance(group, now_ms)
 
 

@@ -22,6 +22,8 @@ def rebalance(group: ClassicGroup, now_ms: int) -> None:
         group.join_not_before_ms = now_ms
         if group.status is S.EMPTY:
             group.join_not_before_ms += group.settings.group_initial_rebalance_delay_ms
+            group.initial_end_ms = now_ms + _rebalance_timeout_ms(group)
+            group.newcomer_joined = False
         group.unsynced.clear()
         group.change(S.PREPARING_REBALANCE)
         group.join_deadline_ms = now_ms + _rebalance_timeout_ms(group)
@@ -32,7 +34,16 @@ def _rebalance_timeout_ms(group: ClassicGroup) -> int:
     return max((m.rebalance_timeout_ms for m in group.members.values()), default=0)
 
 
+def _gather_longer(group: ClassicGroup, now_ms: int) -> None:
+    """Each first member that comes during the initial delay makes it longer, up to the rebalance timeout (KIP-134)."""
+    if group.newcomer_joined and group.join_not_before_ms <= now_ms < group.initial_end_ms:
+        group.newcomer_joined = False
+        group.join_not_before_ms = min(now_ms + group.settings.group_initial_rebalance_delay_ms, group.initial_end_ms)
+
+
 def complete_join_if_all_joined(group: ClassicGroup, now_ms: int) -> None:
+    if group.status is S.PREPARING_REBALANCE:
+        _gather_longer(group, now_ms)
     if (
         group.status is S.PREPARING_REBALANCE
         and not group.invited

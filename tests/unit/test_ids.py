@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 
 import pytest
@@ -47,6 +48,22 @@ def test_an_id_is_a_canonical_version_8_uuid(fields: list[str | int | bytes]) ->
     assert parsed.version == 8
     assert parsed.variant == uuid.RFC_4122
     assert parse_event_id(event.encode()) == event
+
+
+@given(st.text(max_size=50), st.text(max_size=20), st.integers(0, 2**63))
+def test_derived_and_position_ids_are_what_the_definition_says(text: str, other: str, number: int) -> None:
+    parent = deterministic_id("d", text)
+    assert derived_id(parent, other, number) == deterministic_id("tallystick.derived", parent, other, number)
+    assert position_id(cluster_id=text, topic_id=other, partition=7, offset=number) == deterministic_id(
+        "tallystick.position", text, other, 7, number
+    )
+
+
+def test_the_definition_is_a_hash_of_length_prefixed_fields_with_the_bits_of_version_8() -> None:
+    encoded = b"d\0\0\0\1x" + b"s\0\0\0\2ab" + b"i\0\0\0\2-7" + b"b\0\0\0\1\xff"
+    raw = bytearray(hashlib.blake2b(encoded, digest_size=16).digest())
+    raw[6], raw[8] = (raw[6] & 0x0F) | 0x80, (raw[8] & 0x3F) | 0x80
+    assert deterministic_id("x", "ab", -7, b"\xff") == str(uuid.UUID(bytes=bytes(raw)))
 
 
 @pytest.mark.parametrize("raw", [b"", b"not-a-uuid", b"44E7AE2F-78E3-83EE-A9A0-ED32CBE3F1FF", b"\xff"])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tallystick.ids import EVENT_ID_HEADER, EventId, parse_event_id, position_id
+from tallystick.ids import EVENT_ID_HEADER, EventId, PositionIds, parse_event_id
 from tallystick.pipeline.records import Headers, Record
 
 
@@ -49,40 +49,42 @@ class EventIds:
     cluster_id: str
     topic_ids: Mapping[str, str]
 
-    def of_position(self, topic: str, partition: int, offset: int) -> EventId:
-        return position_id(
-            cluster_id=self.cluster_id, topic_id=self.topic_ids[topic], partition=partition, offset=offset
-        )
+    def of_partition(self, topic: str, partition: int) -> PositionIds:
+        return PositionIds(cluster_id=self.cluster_id, topic_id=self.topic_ids[topic], partition=partition)
 
     def batch(self, messages: Iterable[Message]) -> Batch:
         """The messages as records; the id in the header first, else the position's."""
         records: list[Record] = []
         rejected: dict[int, BadEventId] = {}
         positions: dict[tuple[str, int], int] = {}
+        by_position: dict[tuple[str, int], PositionIds] = {}
         for message in messages:
-            topic, partition, offset = message.topic(), message.partition(), message.offset()
-            headers: Headers = tuple(message.headers() or ())
-            event_id: EventId | None = None
-            for name, raw in headers:
-                if name == EVENT_ID_HEADER:
-                    try:
-                        event_id = parse_event_id(raw or b"")
-                    except ValueError as error:
-                        rejected[len(records)] = BadEventId(f"header {EVENT_ID_HEADER} is {raw!r}: {error}")
-                    break
+            place = topic, partition = message.topic(), message.partition()
+            offset, headers, event_id = message.offset(), message.headers(), None
+            if headers:
+                try:
+                    event_id = _id_in(headers)
+                except BadEventId as error:
+                    rejected[len(records)] = error
             if event_id is None:
-                event_id = self.of_position(topic, partition, offset)
+                ids = by_position.get(place)
+                if ids is None:
+                    ids = by_position[place] = self.of_partition(topic, partition)
+                event_id = ids.at(offset)
+            kept: Headers = tuple(headers) if headers else ()
+            timestamp_ms = message.timestamp()[1]
             records.append(
-                Record(
-                    topic,
-                    partition,
-                    offset,
-                    message.key(),
-                    message.value(),
-                    headers,
-                    message.timestamp()[1],
-                    event_id,
-                )
+                Record(topic, partition, offset, message.key(), message.value(), kept, timestamp_ms, event_id)
             )
-            positions[topic, partition] = offset + 1
+            positions[place] = offset + 1
         return Batch(tuple(records), rejected, positions)
+
+
+def _id_in(headers: Iterable[tuple[str, bytes]]) -> EventId | None:
+    for name, raw in headers:
+        if name == EVENT_ID_HEADER:
+            try:
+                return parse_event_id(raw or b"")
+            except ValueError as error:
+                raise BadEventId(f"header {EVENT_ID_HEADER} is {raw!r}: {error}") from error
+    return None

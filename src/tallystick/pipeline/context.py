@@ -5,8 +5,9 @@ Owns: ``Context``, ``Emit`` and ``emit``. Must not know: Kafka's client, transac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from tallystick.ids import EventId, derived_id
 from tallystick.pipeline.records import Headers, Record
@@ -15,8 +16,7 @@ from tallystick.pipeline.topics import Topic
 U = TypeVar("U")
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(msgspec.Struct, frozen=True, gc=False):
     """One record that a step wants written, encoded. Without ``event_id`` it gets the derived id of its place."""
 
     topic: str
@@ -46,8 +46,7 @@ def emit(
     return Emit(topic.name, raw_key, raw_value, event_id, headers, partition)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, gc=False):
     """The record behind the event, and the step that handles it."""
 
     record: Record

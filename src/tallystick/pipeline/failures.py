@@ -97,6 +97,11 @@ class FailureBook:
         self._verdicts.clear()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing has failed lately, so that nothing need be looked up."""
+        return not (self._spans or self._tries or self._verdicts)
+
+    @property
     def isolating(self) -> bool:
         """Whether the next batch is to be one record."""
         return bool(self._spans)

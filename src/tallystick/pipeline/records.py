@@ -5,15 +5,17 @@ Owns: the two value types that every part of the pipeline and the boundary share
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from tallystick.ids import EventId
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+# msgspec makes one in a tenth of the time of a frozen dataclass, and there are two for each record that flows.
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as read from Kafka, with its event id already resolved (header first, else its position)."""
 
     topic: str
@@ -26,8 +28,7 @@ class Record:
     event_id: EventId
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, gc=False):
     """One record to be written. Its event id travels in the headers; ``partition`` None lets the key decide."""
 
     topic: str

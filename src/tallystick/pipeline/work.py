@@ -56,13 +56,13 @@ class BatchWork:
 
     def process(self, batch: Batch) -> tuple[list[Output], int]:
         """The outputs of the batch in input order, dead letters among them, and the number of those."""
-        good = [record for index, record in enumerate(batch.records) if self._condemned(batch, index) is None]
+        condemned = self._condemned(batch)
+        good = [record for index, record in enumerate(batch.records) if index not in condemned]
         results = iter(self._results(good) if good else ())
         outputs: list[Output] = []
         dead = 0
-        for index, record in enumerate(batch.records):
-            cause = self._condemned(batch, index)
-            result = Poisoned(record, cause, self._policy.tries) if cause is not None else next(results)
+        for index in range(len(batch.records)):
+            result = condemned[index] if index in condemned else next(results)
             if isinstance(result, Poisoned):
                 dead += 1
                 outputs.append(self._dead_letter(result))
@@ -72,6 +72,8 @@ class BatchWork:
 
     def finished(self, batch: Batch) -> None:
         """The batch counts: forget its failures."""
+        if self.failures.is_empty:
+            return
         for record in batch.records:
             self.failures.done(record)
 
@@ -85,8 +87,16 @@ class BatchWork:
     def close(self) -> None:
         self._processor.close()
 
-    def _condemned(self, batch: Batch, index: int) -> Exception | None:
-        return batch.rejected.get(index) or self.failures.verdict(batch.records[index])
+    def _condemned(self, batch: Batch) -> dict[int, Poisoned]:
+        """The records that are not to be processed, by index."""
+        if not batch.rejected and self.failures.is_empty:
+            return {}
+        condemned = {}
+        for index, record in enumerate(batch.records):
+            cause = batch.rejected.get(index) or self.failures.verdict(record)
+            if cause is not None:
+                condemned[index] = Poisoned(record, cause, self._policy.tries)
+        return condemned
 
     def _results(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
         place = f"step {self._step!r}, {len(records)} records from {_place(records[0])}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, text
 from tests.unit.billing.in_memory import Billing
@@ -285,7 +286,7 @@ def test_a_record_that_contradicts_its_id_fails_alone(world: World) -> None:
     world.billing.ingest(LINES)
     world.billing.run()
     rated = world.billing.topics.of("usage.rated")
-    strange = replace(rated[0], event_id=rated[1].event_id, offset=99)
+    strange = msgspec.structs.replace(rated[0], event_id=rated[1].event_id, offset=99)
     collect = world.billing._steps[2][2]
     outputs = collect.process([strange])  # its id is known, with another body
     assert outputs == [()]

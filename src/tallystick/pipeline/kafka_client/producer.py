@@ -24,6 +24,9 @@ from tallystick.pipeline.records import Headers, Output
 
 log = structlog.get_logger(__name__)
 
+_Headers = list[tuple[str, str | bytes | None]]
+"""As confluent-kafka takes them."""
+
 _REFUSALS: Final = frozenset({10, 18, 87})  # MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD
 
 
@@ -87,16 +90,16 @@ class Producer:
         produce = self._producer.produce
         count = 0
         for output in outputs:
-            headers: Headers = ((EVENT_ID_HEADER, output.event_id.encode()), *_others(output.headers))
-            optional: dict[str, Any] = {}
-            if output.partition is not None:
-                optional["partition"] = output.partition
-            if output.timestamp_ms is not None:
-                optional["timestamp"] = output.timestamp_ms
+            headers: _Headers = [(EVENT_ID_HEADER, output.event_id.encode())]
+            if output.headers:
+                headers += _others(output.headers)
             try:
-                produce(output.topic, output.value, output.key, headers=list(headers), **optional)
+                if output.partition is None and output.timestamp_ms is None:
+                    produce(output.topic, output.value, output.key, headers=headers)
+                else:
+                    produce(output.topic, output.value, output.key, headers=headers, **_given(output))
             except BufferError:
-                self._produce_when_possible(output, headers, optional)
+                self._produce_when_possible(output, headers)
             except KafkaException as error:
                 raise self._refused(error, output) from error
             count += 1
@@ -177,11 +180,11 @@ class Producer:
         except KafkaException as error:
             raise translate(error, operation, self._name) from error
 
-    def _produce_when_possible(self, output: Output, headers: Headers, optional: Mapping[str, Any]) -> None:
+    def _produce_when_possible(self, output: Output, headers: _Headers) -> None:
         for _attempt in range(100):
             self._producer.poll(0.1)
             try:
-                self._producer.produce(output.topic, output.value, output.key, headers=list(headers), **optional)
+                self._producer.produce(output.topic, output.value, output.key, headers=headers, **_given(output))
             except BufferError:
                 continue
             except KafkaException as error:
@@ -231,7 +234,10 @@ class Producer:
             log.info("producer connection", producer=self._name, why=why)
 
 
-def _others(headers: Headers) -> Headers:
-    if not headers:
-        return headers
-    return tuple(header for header in headers if header[0] != EVENT_ID_HEADER)
+def _given(output: Output) -> dict[str, Any]:
+    given = {"partition": output.partition, "timestamp": output.timestamp_ms}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _others(headers: Headers) -> _Headers:
+    return [header for header in headers if header[0] != EVENT_ID_HEADER]

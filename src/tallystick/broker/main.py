@@ -26,6 +26,7 @@ from tallystick.broker.broker_configs.listing import listed
 from tallystick.broker.instance import BrokerInstance
 from tallystick.broker.options import BrokerOptions
 from tallystick.broker.security import command_line as security
+from tallystick.broker.warming import warm
 from tallystick.errors import ConfigurationError, TallystickError
 
 if TYPE_CHECKING:
@@ -106,12 +107,19 @@ async def _serve(options: BrokerOptions, process: ProcessOptions) -> None:
         if control is not None:
             control.serve(loop)
         _announce(options, process, instance)
-        gc.collect()
-        gc.freeze()
-        gc.enable()
+        settling = asyncio.create_task(_settle(instance))
         await instance.serve_until(stop)
+        settling.cancel()
     finally:
         await instance.stop()
+
+
+async def _settle(instance: BrokerInstance) -> None:
+    """What a start does not wait for."""
+    await warm(instance.node.apis)
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _control(fd: int) -> ChildEnd:

@@ -18,7 +18,7 @@ from kio.index import load_request_schema, load_response_schema
 from kio.serial import entity_reader, entity_writer
 from kio.serial.errors import SerialError
 
-from tallystick.wire.shapes import MAX_ROWS, MalformedFrame, checked_body, unsigned_varint
+from tallystick.wire.shapes import MAX_ROWS, MalformedFrame, checked_body, prepare_check, unsigned_varint
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
@@ -106,6 +106,14 @@ def _skip_tagged_fields(frame: bytes, at: int) -> int:
 def _request_reader(api_key: int, api_version: int) -> tuple[Any, Any]:
     request_type = load_request_schema(api_key, api_version)
     return request_type, entity_reader(request_type)
+
+
+def prepare(api_key: int, api_version: int) -> None:
+    """Import what reads this request and writes its response, so that the first one does not wait for it."""
+    is_flexible(api_key, api_version)
+    request_type, _ = _request_reader(api_key, api_version)
+    prepare_check(request_type)
+    _response_writer(load_response_schema(api_key, api_version))
 
 
 def read_request(frame: bytes, header: RequestHeader, *, max_rows: int = MAX_ROWS) -> Any:

@@ -70,6 +70,11 @@ class _Part:
     is_fixed: bool = False
 
 
+def prepare_check(request_type: Any) -> None:
+    """Make ready what checks the bodies of these requests."""
+    _entity(request_type)
+
+
 def checked_body(frame: bytes, at: int, request_type: Any, *, max_rows: int = MAX_ROWS) -> bytes:
     """The frame without the tagged fields that nobody knows; ``MalformedFrame`` if the body at ``at`` cannot be whole.
 

@@ -46,6 +46,7 @@ class Api:
     ``None`` as a response means: this request is not answered (Produce with acks=0). ``name`` is kio's module name, as
     in ``kio.schema.<name>``. ``advertised_min_version`` lets ApiVersions name a lower version than is answered, where
     clients insist on seeing it (KAFKA-18659). The answer of an API that ``reads_only`` never waits for the disk.
+    ApiVersions does not name one that is not ``is_advertised``; it is answered all the same.
     """
 
     key: int
@@ -55,3 +56,4 @@ class Api:
     handle: Callable[[RequestContext, Any], Awaitable[Any]]
     advertised_min_version: int | None = None
     reads_only: bool = False
+    is_advertised: bool = True

@@ -209,7 +209,7 @@ def test_what_cannot_be_answered_costs_its_connection_and_no_other(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "version"), [("describe_quorum", 1), ("share_group_describe", 1), ("offset_commit", 10)]
+    ("name", "version"), [("unregister_broker", 0), ("share_group_describe", 1), ("offset_commit", 10)]
 )
 def test_an_api_that_is_not_handled_is_refused_in_its_own_version(tmp_path: Path, name: str, version: int) -> None:
     """If its schema is known: the client learns what is wrong, and the connection goes on."""

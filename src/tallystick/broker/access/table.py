@@ -44,7 +44,7 @@ ACCESS: Final[dict[str, Access]] = {
     "alter_client_quotas": Access((cluster(Operation.ALTER_CONFIGS),)),
     "alter_configs": Access((Configs(Operation.ALTER_CONFIGS, "responses"),)),
     "alter_partition_reassignments": Access((cluster(Operation.ALTER),)),
-    "alter_replica_log_dirs": Access((cluster(Operation.ALTER),)),
+    "alter_replica_log_dirs": Access((of_topics.moved_partitions,)),
     "alter_user_scram_credentials": Access((cluster(Operation.ALTER),)),
     "api_versions": OPEN,
     "consumer_group_describe": Access(
@@ -77,7 +77,7 @@ ACCESS: Final[dict[str, Access]] = {
     "describe_log_dirs": Access((cluster(Operation.DESCRIBE),)),
     "describe_producers": Access((topics(Operation.READ),)),
     "describe_quorum": Access((cluster(Operation.DESCRIBE),)),
-    "describe_topic_partitions": Access((of_topics.described_topics,), (of_topics.told_topic_partitions,)),
+    "describe_topic_partitions": Access((of_topics.described_topics,)),
     "describe_transactions": Access(
         (
             Rows(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from tallystick.broker.access.guard import Visit, topic_name, topics
 from tallystick.broker.security.acl import CLUSTER_NAME, Operation, ResourceType
+from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.refusals import refused_rows
 
@@ -63,15 +64,50 @@ def _may_describe(visit: Visit, row: Any) -> bool:
 
 def described_topics(visit: Visit) -> None:
     """DescribeTopicPartitions: DESCRIBE on each topic that is named; none named means all that may be known."""
+    if not visit.original.topics:
+        _name_those_that_may_be_known(visit)
+        return
     _DESCRIBED(visit)
-    if visit.original.topics and not visit.request.topics:
+    if not visit.request.topics:
         visit.refuse(ErrorCode.topic_authorization_failed)
 
 
-def told_topic_partitions(visit: Visit) -> None:
-    """DescribeTopicPartitions: of all topics, those that may be known."""
-    if not visit.original.topics:
-        visit.change_response(topics=tuple(row for row in visit.response.topics if _may_describe(visit, row)))
+def _name_those_that_may_be_known(visit: Visit) -> None:
+    """Before the handler cuts the page: where a page ends tells the next topic's name."""
+    request = schema.request(visit.api.name, visit.context.api_version)
+    known = [topic for topic in visit.context.node.partitions.all() if _may_describe(visit, topic)]
+    if known:
+        visit.change_request(topics=tuple(request.TopicRequest(name=topic.name) for topic in known))
+    else:
+        response = schema.response(visit.api.name, visit.context.api_version)
+        visit.response = response.DescribeTopicPartitionsResponse(throttle_time=timedelta(0), topics=())
+
+
+def moved_partitions(visit: Visit) -> None:
+    """AlterReplicaLogDirs: ALTER on the cluster; the response has an error for each partition, and none for itself."""
+    if visit.may(Operation.ALTER, ResourceType.CLUSTER, CLUSTER_NAME):
+        return
+    visit.must(Operation.ALTER, ResourceType.CLUSTER, CLUSTER_NAME)
+    response = schema.response(visit.api.name, visit.context.api_version)
+    named: dict[str, dict[int, None]] = {}
+    for row in visit.request.dirs:
+        for topic in row.topics:
+            named.setdefault(topic.name, {}).update(dict.fromkeys(topic.partitions))
+    visit.response = response.AlterReplicaLogDirsResponse(
+        throttle_time=timedelta(0),
+        results=tuple(
+            response.AlterReplicaLogDirTopicResult(
+                topic_name=name,
+                partitions=tuple(
+                    response.AlterReplicaLogDirPartitionResult(
+                        partition_index=index, error_code=ErrorCode.cluster_authorization_failed
+                    )
+                    for index in indexes
+                ),
+            )
+            for name, indexes in named.items()
+        ),
+    )
 
 
 def created_topics_configs(visit: Visit) -> None:

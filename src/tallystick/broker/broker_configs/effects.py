@@ -89,7 +89,6 @@ _REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("compression.lz4.level", "lz4 is used at one level"),
     ("unstable.*", "every version that is served is stable"),
     ("max.incremental.fetch.session.cache.slots", "there are no fetch sessions"),
-    ("max.request.partition.size.limit", "answers are not paged"),
     ("*", "not there yet"),
 )
 

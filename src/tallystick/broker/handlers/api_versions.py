@@ -29,6 +29,7 @@ def answer(apis: tuple[Api, ...], api_version: int, *, error: ErrorCode = ErrorC
                 max_version=api.max_version,
             )
             for api in apis
+            if api.is_advertised
         ),
         throttle_time=timedelta(0),
         supported_features=tuple(

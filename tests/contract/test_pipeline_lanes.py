@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -101,24 +102,37 @@ def test_an_abort_in_one_lane_leaves_the_commits_of_the_others_alone(kafka: Clus
     assert len(set(copies.made)) == 4
 
 
-def test_members_with_lanes_hand_partitions_over_and_each_input_counts_once(kafka: Cluster, names: Names) -> None:
+@pytest.mark.parametrize("assignor", ["range", "cooperative-sticky"])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_members_hand_partitions_over_and_each_input_counts_once(
+    kafka: Cluster, names: Names, assignor: str, lanes: int
+) -> None:
     source, target = pair(kafka, names)
     group = names("two")
     put(kafka.bootstrap, source, INPUTS[:300])
+    config = {"partition.assignment.strategy": assignor}
 
     def copy(record: Record) -> Emit:
         return Emit(target, record.key, record.value)
 
-    with RunningLoop(kafka.bootstrap, group, source, copy, slot="a", batch_records=1, lanes=3) as one:
+    with RunningLoop(
+        kafka.bootstrap, group, source, copy, slot="a", consumer_config=config, batch_records=1, lanes=lanes
+    ) as one:
         read_until(kafka.bootstrap, target, lambda found: len(found) >= 20, quiet_s=0)
-        with RunningLoop(kafka.bootstrap, group, source, copy, slot="b", batch_records=1, lanes=4) as two:
-            eventually(lambda: two.loop.counters.assignments > 0)
-            put(kafka.bootstrap, source, INPUTS[300:])
-            read_until(kafka.bootstrap, target, lambda found: len(found) >= 400, quiet_s=0)
+        with RunningLoop(
+            kafka.bootstrap, group, source, copy, slot="b", consumer_config=config, batch_records=1, lanes=4
+        ) as two:
+            later = iter(INPUTS[300:])
+
+            def second_has_its_share() -> bool:
+                put(kafka.bootstrap, source, islice(later, 2))
+                return two.loop.counters.records_in > 0
+
+            eventually(second_has_its_share)
+            put(kafka.bootstrap, source, later)
         messages = read_until(kafka.bootstrap, target, lambda found: len(set(values(found))) == len(INPUTS))
     assert (one.raised, two.raised) == (None, None)
     assert Counter(values(messages)) == Counter(INPUTS)
-    assert two.loop.counters.records_in > 0
 
 
 def test_fewer_lanes_settle_what_the_former_ones_left_open(kafka: Cluster, names: Names) -> None:

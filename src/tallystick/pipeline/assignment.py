@@ -86,7 +86,7 @@ class Assignment:
     # -- RebalanceListener
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        self.owned = frozenset(partitions)
+        self.owned |= frozenset(partitions)
         self.membership = self.look()
         starts: dict[Partition, int] = {}
         if partitions:
@@ -99,19 +99,22 @@ class Assignment:
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         self._changed("revoking")
-        self._gone()
+        self._gone(partitions)
         self._changed("revoked")
         log.info("revoked", group=self._group, partitions=sorted(partitions))
+        if self.owned:  # cooperative: the rest goes on under the membership of before, until the group has moved on
+            self._changed("assigned")
 
     def lost(self, partitions: Sequence[Partition]) -> None:
-        self._gone()
+        self._gone(self.owned)
         self._counters.lost_assignments += 1
         self._changed("lost")
         log.warning("lost", group=self._group, partitions=sorted(partitions))
 
-    def _gone(self) -> None:
-        self.owned = frozenset()
-        self.membership = None
+    def _gone(self, partitions: Iterable[Partition]) -> None:
+        self.owned -= frozenset(partitions)
+        if not self.owned:
+            self.membership = None
         self.changes += 1
 
     # -- positions

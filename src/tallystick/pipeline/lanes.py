@@ -45,6 +45,10 @@ class Lanes:
         self._errands = Errands(self._doorbell)
         self._lanes = [self._lane(number, ids) for number in range(making.plan.lanes)]
         self._fed: list[Lane] = []
+        self._owned: frozenset[Partition] = frozenset()
+        self._rewind_due = False
+        self._left_paused: frozenset[Partition] = frozenset()
+        """Given up while they were paused: librdkafka still has them as that when they come back."""
         self._paused: frozenset[Partition] = frozenset()
         self._busy_limit_ms = int(making.consumer_settings.get("max.poll.interval.ms", _MAX_POLL_INTERVAL_MS))
 
@@ -62,15 +66,25 @@ class Lanes:
             self._doorbell.wait(_LOOK_S)
 
     def changed(self, how: str) -> None:
-        """Tell the lanes; a revocation goes on when all have drained, or when their transactions' time is over."""
-        self._fed = [lane for lane in self._lanes if any(self._owner(lane, one) for one in self._assignment.owned)]
-        self._paused = frozenset()
+        """Tell the lanes; a revocation goes on when all have drained, or when their transactions' time is over.
+
+        What waits for them is dropped. So if partitions stay, as they do under a cooperative assignor, they are taken
+        back to their committed offsets before the next poll.
+        """
+        owned = self._assignment.owned
+        if how != "revoking":
+            self._rewind_due = bool(owned and (self._rewind_due or owned & self._owned))
+        self._owned = owned
+        self._left_paused |= self._paused - owned
+        self._paused &= owned
+        self._fed = [lane for lane in self._lanes if any(self._owner(lane, one) for one in owned)]
         for lane in self._lanes:
             lane.intake.announce(how)
         if how == "revoking":
             self._drain()
 
     def turn(self) -> None:
+        self._after_rebalance()
         self._errands.serve(When.BETWEEN_POLLS)
         self._raise_failure()
         self._assignment.refresh_notes()
@@ -147,6 +161,14 @@ class Lanes:
         lane = self._lanes[number]
         lane.intake.drop()
         self._assignment.rewind(partial(self._owner, lane))
+
+    def _after_rebalance(self) -> None:
+        if back := self._left_paused & self._owned:
+            self._left_paused -= back
+            self._assignment.consumer.resume(sorted(back))
+        if self._rewind_due:
+            self._rewind_due = False
+            self._assignment.rewind()
 
     def _drain(self) -> None:
         clock = self._making.clock

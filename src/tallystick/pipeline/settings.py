@@ -15,6 +15,9 @@ from tallystick.pipeline.guarantee import Guarantee
 
 Settings = dict[str, Any]
 
+COOPERATIVE: Final = "cooperative-sticky"
+"""The assignor under which a member keeps what stays with it; the others take all from all, and give it out anew."""
+
 SESSION_TIMEOUT_MS: Final = 45_000
 TRANSACTION_TIMEOUT_MS: Final = 30_000
 
@@ -68,9 +71,9 @@ _CONSUMER_NEEDS: Final = (
     _Need("group.protocol", ("classic",), 7, "Leave it out: static members need the classic protocol"),
     _Need(
         "partition.assignment.strategy",
-        ("range", "roundrobin", "range,roundrobin", "roundrobin,range"),
+        ("range", "roundrobin", "range,roundrobin", "roundrobin,range", COOPERATIVE),
         None,
-        "Use range or roundrobin: positions are read anew at each assignment, which needs an eager assignor",
+        f"Use range, roundrobin or {COOPERATIVE}; the last does not mix with the others",
     ),
 )
 _EXACTLY_ONCE_CONSUMER_NEEDS: Final = (

@@ -176,6 +176,10 @@ class LanesBench:
     def assign(self, partitions: Iterable[int] = range(4)) -> None:
         self.assignment.assigned([("in", number) for number in partitions])
 
+    def revoke(self) -> None:
+        """All, as an assignor does that is not cooperative."""
+        self.assignment.revoked(sorted(self.assignment.owned))
+
     def poll(self, *given: list[Message] | Callable[[], list[Message]]) -> None:
         """One turn for each list."""
         self.consumer.polls += given

@@ -11,6 +11,7 @@ from tests.unit.pipeline.lanes_bench import WAIT_S, LanesBench, TickingClock
 from tallystick.errors import AbortableError, AmbiguousOutcome, FatalError, FencedError
 from tallystick.pipeline.intake import MAX_BYTES
 from tallystick.pipeline.kafka_client import GroupMetadata, Membership
+from tallystick.pipeline.starts import StoredOffset
 
 
 def test_a_partition_goes_to_the_lane_of_its_number_and_each_lane_commits_for_itself() -> None:
@@ -38,7 +39,7 @@ def test_a_revocation_waits_for_the_transactions_that_are_open() -> None:
         bench.poll(messages(0, [0, 1]))
         assert bench.processor.inside[0].wait(WAIT_S)
         clock.on_look = gate.set  # the first look of the waiting polling thread opens the gate
-        bench.assignment.revoked([("in", 0)])
+        bench.revoke()
         assert bench.committed(0) == 1  # and the second message, which waited, belongs to the next owner
         assert bench.assignment.owned == frozenset()
         bench.turn_until(lambda: bench.journal(0)[-1] == "commit")
@@ -51,7 +52,7 @@ def test_a_revocation_waits_no_longer_than_a_transaction_may_take_and_then_only_
         bench.assign()
         bench.poll(messages(0, [0]))
         assert bench.processor.inside[0].wait(WAIT_S)
-        bench.assignment.revoked([("in", 0)])
+        bench.revoke()
         gate.set()
         bench.turn_until(lambda: "abort" in bench.journal(0))
     assert bench.committed(0) == 0
@@ -64,7 +65,7 @@ def test_a_transaction_of_a_lost_assignment_aborts_even_if_the_partition_is_back
         bench.assign()
         bench.poll(messages(0, [0]))
         assert bench.processor.inside[0].wait(WAIT_S)
-        bench.assignment.lost([("in", 0)])
+        bench.assignment.lost(sorted(bench.assignment.owned))
         bench.consumer.member = Membership(GroupMetadata(b"raw-2"), 2, "member-2")
         bench.assign()
         gate.set()
@@ -81,7 +82,7 @@ def test_a_lane_that_waits_for_its_rewind_holds_no_revocation_up() -> None:
         bench.poll(messages(0, [0]))
         while bench.journal(0)[-1] != "abort":
             threading.Event().wait(0.001)
-        bench.assignment.revoked([("in", 0)])  # a clock that stands still: it would wait for ever
+        bench.revoke()  # a clock that stands still: it would wait for ever
         bench.turn_until(lambda: bench.counters.aborts == {"offsets": 1})
 
 
@@ -105,7 +106,7 @@ def test_messages_of_a_poll_with_a_rebalance_in_it_reach_no_lane() -> None:
         bench.consumer.journal.clear()
 
         def rebalance() -> list[object]:
-            bench.assignment.revoked([("in", 0)])
+            bench.revoke()
             bench.assign([0, 1])
             return [*messages(0, [0]), *messages(0, [5])]
 
@@ -125,6 +126,51 @@ def test_a_lane_that_is_full_has_its_partitions_paused_until_half_of_it_is_done(
         gate.set()
         bench.turn_until(lambda: len(bench.consumer.journal) == 2)
         assert bench.consumer.journal[1] == ("resume", [("in", 0), ("in", 2)])
+
+
+def test_a_partition_that_was_given_up_paused_goes_on_when_it_is_back() -> None:
+    with LanesBench(lanes=2) as bench:
+        gate = bench.gates[0] = threading.Event()
+        bench.assign()
+        bench.poll(messages(0, range(4), size=MAX_BYTES // 2), [])
+        gate.set()
+        bench.revoke()
+        bench.assign([0, 1])
+        bench.consumer.journal.clear()
+        bench.poll([])
+        assert bench.consumer.journal == [("resume", [("in", 0)])]
+
+
+def test_partitions_that_stay_with_a_member_are_taken_back_to_their_committed_offsets_by_a_rebalance() -> None:
+    with LanesBench(lanes=2) as bench:
+        bench.assign([0, 1])
+        bench.gates[0] = threading.Event()
+        bench.poll(messages(0, range(3)) + messages(1, [0]))
+        assert bench.processor.inside[0].wait(WAIT_S)
+        bench.gates[0].set()
+        bench.assignment.revoked([("in", 1)])
+        assert bench.assignment.owned == {("in", 0)}
+        bench.consumer.stored = {("in", 0): StoredOffset(bench.committed(0))}
+        bench.consumer.journal.clear()
+        bench.poll([])
+        assert bench.consumer.journal == [("seek", {("in", 0): bench.committed(0)})]
+        bench.poll(messages(0, range(bench.committed(0), 3)))
+        bench.turn_until(lambda: bench.committed(0) == 3)
+        bench.assign([2])  # a new generation, and the partition that stayed goes on in it
+        assert bench.assignment.owned == {("in", 0), ("in", 2)}
+        bench.poll(messages(2, [0]))
+        bench.turn_until(lambda: bench.committed(0) == 4)
+    assert bench.counters.aborts == {}
+
+
+def test_an_eager_rebalance_needs_no_rewind() -> None:
+    with LanesBench(lanes=2) as bench:
+        bench.assign([0, 1])
+        bench.revoke()
+        bench.assign([0, 1])
+        bench.consumer.journal.clear()
+        bench.poll([])
+        assert bench.consumer.journal == []
 
 
 def test_when_no_lane_needs_messages_no_more_than_one_is_polled() -> None:

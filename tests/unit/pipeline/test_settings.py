@@ -33,7 +33,7 @@ def producer(user: dict[str, Any], guarantee: Guarantee = Guarantee.EXACTLY_ONCE
         ("auto.offset.reset", "earliest", 10),
         ("auto.offset.reset", "latest", 10),
         ("group.protocol", "consumer", 7),
-        ("partition.assignment.strategy", "cooperative-sticky", None),
+        ("partition.assignment.strategy", "range,cooperative-sticky", None),
     ],
 )
 def test_a_consumer_setting_that_contradicts_is_refused_with_its_rule_and_a_remedy(
@@ -113,6 +113,11 @@ def test_other_settings_pass_and_ours_fill_the_rest() -> None:
     assert merged["isolation.level"] == "read_committed"
     assert merged["auto.offset.reset"] == "error"
     assert producer({"linger.ms": 50})["linger.ms"] == 50
+
+
+def test_the_cooperative_assignor_is_a_choice() -> None:
+    assert consumer({})["partition.assignment.strategy"] == "range"
+    assert consumer({"partition.assignment.strategy": "cooperative-sticky"})
 
 
 def test_a_member_can_be_made_dynamic_by_an_empty_instance_id() -> None:

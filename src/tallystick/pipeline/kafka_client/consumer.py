@@ -26,16 +26,20 @@ from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, failure
 from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.membership import Membership
 from tallystick.pipeline.kafka_client.partitions import Partition, positions, stored
+from tallystick.pipeline.settings import COOPERATIVE
 from tallystick.pipeline.starts import StoredOffset
 
 log = structlog.get_logger(__name__)
 
 
 class RebalanceListener(Protocol):
-    """Told about the assignment, inside ``poll``, in the polling thread."""
+    """Told about the assignment, inside ``poll``, in the polling thread.
+
+    Each call names what comes or goes: everything, unless the assignor is cooperative. Then ``assigned`` may name none.
+    """
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """The offset to start each partition at."""
+        """The offset to start each of these partitions at."""
         ...
 
     def revoked(self, partitions: Sequence[Partition]) -> None: ...
@@ -49,6 +53,7 @@ class GroupConsumer:
     def __init__(self, settings: Mapping[str, Any], listener: RebalanceListener) -> None:
         self._listener = listener
         self._group = str(settings["group.id"])
+        self._cooperative = settings.get("partition.assignment.strategy") == COOPERATIVE
         self._raised: BaseException | None = None
         self._consumer = confluent_kafka.Consumer(
             {**settings, "error_cb": self._on_error}, logger=client_logger(self._group, lambda _facility, _text: None)
@@ -199,7 +204,8 @@ class GroupConsumer:
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         try:
             starts = self._listener.assigned([(one.topic, one.partition) for one in partitions])
-            consumer.assign(positions(starts, {}))
+            assign = consumer.incremental_assign if self._cooperative else consumer.assign
+            assign(positions(starts, {}))
         except BaseException as error:  # noqa: BLE001
             self._raised = self._raised or error
 
@@ -214,6 +220,9 @@ class GroupConsumer:
     ) -> None:
         try:
             tell([(one.topic, one.partition) for one in partitions])
-            consumer.unassign()
+            if self._cooperative:
+                consumer.incremental_unassign(partitions)
+            else:
+                consumer.unassign()
         except BaseException as error:  # noqa: BLE001
             self._raised = self._raised or error

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bench.speed.measure import Measure
-from bench.speed.peers import PEERS
+from bench.speed.peers import PEERS, processor_s
 from bench.speed.site import Site
 
 T = TypeVar("T")
 
 Figure = tuple[str, str, str]
 """Measure, unit, peer."""
+
+BROKER_S: Final = "processor s of the broker"
+"""Measured beside what a measure says itself: it tells of the broker alone, where the client is the bound, and hardly
+moves with what else runs on the machine."""
 
 
 class Runner:
@@ -48,7 +52,13 @@ class Runner:
 
     def _run(self, measure: Measure, site: Site, number: int) -> None:
         self._tell(f"{measure.title}: {site.name}, {f'round {number + 1}' if number >= 0 else 'to warm up'}")
-        for unit, figure in measure.run(site).items():
+        if measure.alone:
+            found = dict(measure.run(site))
+        else:
+            before = processor_s(site.peer.pid)
+            found = dict(measure.run(site))
+            found[BROKER_S] = processor_s(site.peer.pid) - before
+        for unit, figure in found.items():
             if number >= 0:
                 self.figures.setdefault((measure.title, unit, site.name), []).append(figure)
 

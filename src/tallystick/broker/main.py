@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tallystick.broker import command_line
+from tallystick.broker.allocator import keep_freed_memory
 from tallystick.broker.broker_configs import Note
 from tallystick.broker.broker_configs.listing import listed
 from tallystick.broker.instance import BrokerInstance
@@ -60,6 +61,7 @@ def run(options: BrokerOptions, process: ProcessOptions, notes: Iterable[Note] =
     for note in notes:
         logger.info("a setting has no effect here", setting=note.name, place=note.place, reason=note.reason)
     _allow_many_files()
+    keep_freed_memory()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(options, process))

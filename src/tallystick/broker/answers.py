@@ -10,6 +10,7 @@ import math
 from collections import deque
 
 from tallystick.broker.byte_budget import ByteBudget
+from tallystick.broker.byte_stream import Buffers, ByteStream
 from tallystick.broker.limits import (
     MAX_UNSENT_BYTES,
     MAX_UNSENT_RESPONSES,
@@ -23,12 +24,12 @@ from tallystick.broker.log.durability import Durability
 class Answers:
     """``deadline`` is the loop's time by which the client must have taken what is being sent."""
 
-    def __init__(self, writer: asyncio.StreamWriter, durability: Durability, budget: ByteBudget) -> None:
-        self._writer = writer
+    def __init__(self, stream: ByteStream, durability: Durability, budget: ByteBudget) -> None:
+        self._stream = stream
         self._durability = durability
         self._budget = budget
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._waiting: deque[tuple[Buffers, int, int]] = deque()
         self._waiting_bytes = 0
         self._counted_bytes = 0
         self._sender: asyncio.Task[None] | None = None
@@ -40,29 +41,28 @@ class Answers:
         """What this connection has of the budget for answers that are not sent yet."""
         return self._counted_bytes
 
-    async def send(self, frame: bytes, *, after_write: int) -> None:
+    async def send(self, buffers: Buffers, *, after_write: int) -> None:
         """Send now, or put the answer behind those that wait for the disk; ``ConnectionError`` if nobody reads it."""
-        size = len(frame)
+        size = sum(map(len, buffers))
         if size > UNCOUNTED_BYTES:
             self._counted_bytes += size
             self._budget.charge(size)
         durability = self._durability
         if not self._waiting and (not durability.acknowledges_after_sync or durability.synced >= after_write):
-            await self._write(frame)
+            await self._write(buffers, size)
             return
         while len(self._waiting) >= MAX_UNSENT_RESPONSES or self._waiting_bytes > MAX_UNSENT_BYTES:
             self._room.clear()
             await self._room.wait()
-        self._waiting.append((frame, after_write))
+        self._waiting.append((buffers, size, after_write))
         self._waiting_bytes += size
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_waiting())
 
-    async def _write(self, frame: bytes) -> None:
-        size = len(frame)
-        self._writer.write(frame)
+    async def _write(self, buffers: Buffers, size: int) -> None:
+        self._stream.write(buffers)
         self.deadline = self._loop.time() + SEND_TIMEOUT_S + size / MIN_BYTES_PER_S
-        await self._writer.drain()
+        await self._stream.drained()
         self.deadline = math.inf
         if size > UNCOUNTED_BYTES:
             self._counted_bytes -= size
@@ -71,14 +71,14 @@ class Answers:
     async def _send_waiting(self) -> None:
         try:
             while self._waiting:
-                frame, after_write = self._waiting[0]
+                buffers, size, after_write = self._waiting[0]
                 await self._durability.wait(after_write)
-                await self._write(frame)
+                await self._write(buffers, size)
                 self._waiting.popleft()
-                self._waiting_bytes -= len(frame)
+                self._waiting_bytes -= size
                 self._room.set()
         except ConnectionError:
-            self._writer.close()
+            self._stream.close()
         finally:
             self._room.set()
 

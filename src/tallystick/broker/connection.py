@@ -12,14 +12,17 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 
 from tallystick.broker.answers import Answers
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.byte_budget import ByteBudget
+from tallystick.broker.byte_stream import ByteStream
+from tallystick.broker.frame_buffers import FrameBuffers
 from tallystick.broker.handlers import api_versions, produce
 from tallystick.broker.interceptor import ConnectionCut, ConnectionSilent, Interceptor
 from tallystick.broker.limits import (
@@ -42,23 +45,25 @@ from tallystick.broker.security.settings import ConnectionSettings
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.frames import (
     LENGTH_BYTES,
+    Frame,
     RequestHeader,
     frame_length,
     is_known,
     read_request,
     read_request_header,
-    write_response,
+    response_buffers,
 )
 from tallystick.wire.refusals import refusal
 from tallystick.wire.shapes import MalformedFrame
 
 logger = structlog.get_logger(__name__)
 
-_DISCARDED_AT_ONCE_BYTES = 65_536
+T = TypeVar("T")
+
 _KEY_BYTES = 2
 
 
-def _is_produce(frame: bytes) -> bool:
+def _is_produce(frame: Frame) -> bool:
     return int.from_bytes(frame[:_KEY_BYTES], "big") == produce.API.key
 
 
@@ -70,6 +75,7 @@ class Premises:
     apis: Mapping[int, Api]
     bounds: ConnectionSettings
     budget: ByteBudget
+    buffers: FrameBuffers
     interceptor: Interceptor | None
 
 
@@ -108,8 +114,7 @@ class Connection:
         self._is_finishing = False
         self._finished = asyncio.Event()
         self._transport: asyncio.WriteTransport | None = None
-        self._reader: asyncio.StreamReader
-        self._writer: asyncio.StreamWriter
+        self._stream: ByteStream
         self._answers: Answers
 
     async def serve(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -133,13 +138,11 @@ class Connection:
             await self._close(close_timeout_s)
 
     async def _open(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
-        self._reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(self._reader)
+        self._stream = ByteStream(over_tls=tls is not None)
         timeouts = {} if tls is None else {"ssl_handshake_timeout": AUTHENTICATION_TIMEOUT_S}
-        transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=tls, **timeouts)
+        transport, _ = await self._loop.connect_accepted_socket(lambda: self._stream, accepted, ssl=tls, **timeouts)
         self._transport = transport
-        self._writer = asyncio.StreamWriter(transport, protocol, self._reader, self._loop)
-        self._answers = Answers(self._writer, self._node.durability, self._premises.budget)
+        self._answers = Answers(self._stream, self._node.durability, self._premises.budget)
         if tls is not None and self._authentication is None:
             self._principal = principal_of(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
 
@@ -152,9 +155,9 @@ class Connection:
                     break
         except ConnectionSilent:
             self._deadline = math.inf
-            await self._read_in_vain()
+            await self._stream.discard()
         except ConnectionCut:
-            self._writer.transport.abort()
+            self._stream.abort()
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
         except MalformedFrame as error:
@@ -169,12 +172,12 @@ class Connection:
         self._deadline = self._ends_unless_authenticated = math.inf
         self._release()
         self._answers.close()
-        self._writer.close()
+        self._stream.close()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._writer.wait_closed()
-        except (OSError, ssl.SSLError):  # TimeoutError is an OSError
-            self._writer.transport.abort()
+                await self._stream.closed()
+        except TimeoutError:
+            self._stream.abort()
 
     async def finish(self) -> None:
         """Begin no further request. Returns when the one at work is answered, and what waited for the disk is out.
@@ -213,35 +216,49 @@ class Connection:
     def _answers_deadline(self) -> float:
         return self._answers.deadline if self._transport is not None else math.inf
 
-    async def _read_in_vain(self) -> None:
-        while await self._reader.read(_DISCARDED_AT_ONCE_BYTES):
-            pass
-
     async def _one_request(self) -> bool:
         """Read, handle and answer one request; False if the connection is to end."""
         self._waits_for = "request"
         self._deadline = self._loop.time() + self._premises.bounds.connections_max_idle_ms / 1000
-        prefix = await self._reader.readexactly(LENGTH_BYTES)
+        prefix = await self._stream.read(LENGTH_BYTES)
         authentication = self._authentication
         if authentication is not None and authentication.takes_raw_tokens:
             return await self._raw_token(authentication, prefix)
         length = frame_length(prefix, max_bytes=self._max_frame_bytes())
-        if length <= UNCOUNTED_BYTES:
-            frame = await self._read(length)
-        else:
-            frame = await self._read_counted(length)
+        if length > UNCOUNTED_BYTES:
+            return await self._large_request(length)
+        frame = await self._read(length)
+        return await self._goes_in() and await self._answer(frame)
+
+    async def _large_request(self, length: int) -> bool:
+        """The same with one that counts, in a place that is used again behind it."""
+        key = b""
+        if length > LARGE_REQUEST_BYTES:
+            key = await self._read(_KEY_BYTES)
+            if not _is_produce(key) and length > MAX_REQUEST_BYTES:
+                raise MalformedFrame(f"a request of {length} bytes; {MAX_REQUEST_BYTES} are allowed, but for Produce")
+        place: memoryview | None = None
+        try:
+            await self._take(length)
+            place = self._premises.buffers.take(length)
+            place[: len(key)] = key
+            await self._within_time(length, self._stream.read_into(place[len(key) :]))
+            if not await self._goes_in():
+                return False
+            self._count_objects(place)
+            return await self._answer(place)
+        finally:
+            self._release()
+            if place is not None:
+                self._premises.buffers.give_back(place)
+
+    async def _goes_in(self) -> bool:
+        """Whether a request that was read is handled: not while the server ends, nor before answers leave room."""
         if self._is_finishing:
             return False
         if self._premises.budget.is_overdrawn:
             await self._premises.budget.take(0)
-        if length > UNCOUNTED_BYTES:
-            self._count_objects(frame)
-        try:
-            return await self._answer(frame)
-        finally:
-            self._at_work = None
-            if self._counted_bytes:
-                self._release()
+        return True
 
     def _max_frame_bytes(self) -> int:
         bounds = self._premises.bounds
@@ -250,24 +267,16 @@ class Connection:
         return bounds.socket_request_max_bytes
 
     async def _read(self, length: int) -> bytes:
+        return await self._within_time(length, self._stream.read(length))
+
+    async def _within_time(self, length: int, reading: Coroutine[Any, Any, T]) -> T:
         self._waits_for = "whole request"
         self._deadline = self._loop.time() + REQUEST_TIMEOUT_S + length / MIN_BYTES_PER_S
-        frame = await self._reader.readexactly(length)
+        result = await reading
         self._deadline = math.inf
-        return frame
+        return result
 
-    async def _read_counted(self, length: int) -> bytes:
-        """Read a frame once there is room for it."""
-        if length <= LARGE_REQUEST_BYTES:
-            await self._take(length)
-            return await self._read(length)
-        key = await self._read(_KEY_BYTES)
-        if not _is_produce(key) and length > MAX_REQUEST_BYTES:
-            raise MalformedFrame(f"a request of {length} bytes; {MAX_REQUEST_BYTES} are allowed, but for Produce")
-        await self._take(length)
-        return key + await self._read(length - _KEY_BYTES)
-
-    def _count_objects(self, frame: bytes) -> None:
+    def _count_objects(self, frame: Frame) -> None:
         """Produce is bytes and stays bytes; what else is large decodes into many small objects."""
         if not _is_produce(frame):
             more_bytes = len(frame) * (OBJECTS_PER_BYTE - 1)
@@ -285,7 +294,7 @@ class Connection:
         self._counted_bytes = 0
         self._counted_since = math.inf
 
-    async def _answer(self, frame: bytes) -> bool:
+    async def _answer(self, frame: Frame) -> bool:
         """Handle one request; False if the connection must end."""
         header = read_request_header(frame)
         authentication = self._authentication
@@ -309,15 +318,18 @@ class Connection:
         )
         request = read_request(frame, header)
         self._at_work = api
-        if self._interceptor is None:
-            response = await api.handle(context, request)
-        else:
-            response = await self._interceptor.handle(api, context, request)
-        if response is not None:
-            await self._answers.send(
-                write_response(header.correlation_id, response),
-                after_write=0 if api.reads_only else self._node.durability.written,
-            )
+        try:
+            if self._interceptor is None:
+                response = await api.handle(context, request)
+            else:
+                response = await self._interceptor.handle(api, context, request)
+            if response is not None:
+                await self._answers.send(
+                    response_buffers(header.correlation_id, response),
+                    after_write=0 if api.reads_only else self._node.durability.written,
+                )
+        finally:
+            self._at_work = None
         return authentication is None or await self._goes_on(authentication)
 
     async def _goes_on(self, authentication: Authentication) -> bool:
@@ -340,10 +352,10 @@ class Connection:
             raise MalformedFrame(f"a SASL token of {length} bytes")
         reply = authentication.authenticate(await self._read(length), now_ms=self._node.clock.now_ms())
         if reply.error is ErrorCode.none:
-            await self._answers.send(len(reply.token).to_bytes(LENGTH_BYTES, "big") + reply.token, after_write=0)
+            await self._answers.send([len(reply.token).to_bytes(LENGTH_BYTES, "big"), reply.token], after_write=0)
         return await self._goes_on(authentication)
 
-    async def _unsupported(self, header: RequestHeader, frame: bytes) -> bool:
+    async def _unsupported(self, header: RequestHeader, frame: Frame) -> bool:
         """Refuse a request of an API or version that is not handled, in that version, if its schema is known.
 
         KIP-511: ApiVersions of a version that nobody knows is answered in version 0.
@@ -363,5 +375,5 @@ class Connection:
             response = api_versions.answer((api_versions.API,), 0, error=ErrorCode.unsupported_version)
         else:
             return False
-        await self._answers.send(write_response(header.correlation_id, response), after_write=0)
+        await self._answers.send(response_buffers(header.correlation_id, response), after_write=0)
         return True

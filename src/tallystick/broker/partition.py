@@ -25,7 +25,7 @@ from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, 
 from tallystick.broker.topic_configs import TopicConfig
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import CorruptData
-from tallystick.wire.batch import BatchHeader, MalformedBatch, read_header
+from tallystick.wire.batch import Batch, BatchHeader, MalformedBatch, read_header
 from tallystick.wire.errors import ApiError, ErrorCode
 from tallystick.wire.records import decode_batch, encode_marker
 
@@ -119,7 +119,7 @@ class Partition:
     def last_stable_offset(self) -> int:
         return self._producers.last_stable_offset(self._log.visible_offset)
 
-    def append(self, batch: bytes, *, verify: Verify) -> Appended:
+    def append(self, batch: Batch, *, verify: Verify) -> Appended:
         """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused."""
         header = checked_header(batch, self.config)
         decision = self._producers.check(header)
@@ -155,7 +155,7 @@ class Partition:
             log_append_time_ms=now_ms if self.config.log_append_time else None,
         )
 
-    def _write(self, header: BatchHeader, batch: bytes) -> BatchHeader:
+    def _write(self, header: BatchHeader, batch: Batch) -> BatchHeader:
         try:
             return self._log.append(header, batch)
         except OSError:

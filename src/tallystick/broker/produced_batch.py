@@ -24,6 +24,7 @@ from tallystick.wire.batch import (
     MAGIC,
     NO_PRODUCER_ID,
     NO_TIMESTAMP,
+    Batch,
     BatchHeader,
     ImpossibleOffsets,
     MalformedBatch,
@@ -57,7 +58,7 @@ class RecordsRefused(ApiError):
         self.record_errors = record_errors
 
 
-def checked_header(batch: bytes, config: TopicConfig) -> BatchHeader:
+def checked_header(batch: Batch, config: TopicConfig) -> BatchHeader:
     """The header of a client's batch, once everything outside of its records is right. ``ApiError`` if not."""
     if magic_of(batch) in _LEGACY_MAGICS:
         raise ApiError(ErrorCode.invalid_record, f"message format {magic_of(batch)} is not taken, only {MAGIC}")
@@ -111,8 +112,8 @@ def _too_large(size: int, config: TopicConfig) -> ApiError:
 
 
 def as_stored(
-    header: BatchHeader, batch: bytes, *, config: TopicConfig, now_ms: int, partition: str
-) -> tuple[BatchHeader, bytes]:
+    header: BatchHeader, batch: Batch, *, config: TopicConfig, now_ms: int, partition: str
+) -> tuple[BatchHeader, Batch]:
     """The batch as its topic wants it. ``RecordsRefused`` or another ``ApiError`` if its records are not right."""
     codec = header.attributes & COMPRESSION_MASK
     target = codec if config.compression_type == "producer" else _CODEC_OF_TYPE[config.compression_type]
@@ -153,9 +154,9 @@ def _level(codec: int, config: TopicConfig) -> int | None:
     return config.compression_zstd_level if codec == ZSTD else None
 
 
-def _decompressed(codec: int, batch: bytes) -> bytes:
+def _decompressed(codec: int, batch: Batch) -> bytes:
     try:
-        return decompress(codec, batch[HEADER_BYTES:])
+        return decompress(codec, bytes(batch[HEADER_BYTES:]))
     except DecompressedTooLarge as error:
         raise ApiError(ErrorCode.message_too_large, str(error)) from error
 

@@ -18,6 +18,7 @@ import structlog
 
 from tallystick.broker.byte_budget import ByteBudget
 from tallystick.broker.connection import Connection, Premises
+from tallystick.broker.frame_buffers import FrameBuffers
 from tallystick.broker.interceptor import Interceptor
 from tallystick.broker.limits import DRAIN_TIMEOUT_S, TICK_MS
 from tallystick.broker.node import Node
@@ -46,6 +47,7 @@ class Server:
             apis={api.key: api for api in node.apis},
             bounds=at_start,
             budget=ByteBudget(at_start.queued_max_request_bytes),
+            buffers=FrameBuffers(),
             interceptor=interceptor,
         )
         self._connections: dict[asyncio.Task[None], Connection] = {}

@@ -15,6 +15,9 @@ from crc32c import crc32c
 
 from tallystick.errors import TallystickError
 
+Batch = bytes | memoryview
+"""A memoryview of a request lives as long as the request: what is kept of it is copied."""
+
 HEADER_BYTES: Final = 61
 LENGTH_OVERHEAD_BYTES: Final = 12
 """``batch_length`` counts from after itself: base offset and the length lie before."""
@@ -113,17 +116,17 @@ def read_header(buffer: bytes | memoryview, at: int = 0) -> BatchHeader:
     return header
 
 
-def magic_of(batch: bytes) -> int | None:
+def magic_of(batch: Batch) -> int | None:
     """The version of the message format, which lies at the same place in all of them; None in too few bytes."""
     return batch[_MAGIC_AT] if len(batch) > _MAGIC_AT else None
 
 
-def codec_of(batch: bytes) -> int:
+def codec_of(batch: Batch) -> int:
     """The compression codec alone; 0 for what is too short to have one."""
     return batch[_ATTRIBUTES_LOW_BYTE_AT] & COMPRESSION_MASK if len(batch) >= HEADER_BYTES else 0
 
 
-def is_transactional(batch: bytes) -> bool:
+def is_transactional(batch: Batch) -> bool:
     """The transactional bit alone, for who must ask every batch; False for what is too short to have one."""
     return len(batch) >= HEADER_BYTES and bool(batch[_ATTRIBUTES_LOW_BYTE_AT] & TRANSACTIONAL)
 
@@ -138,13 +141,13 @@ def check_crc(buffer: bytes | memoryview, at: int, header: BatchHeader) -> None:
         raise MalformedBatch(f"CRC is {actual:#010x}, the header says {header.crc:#010x}")
 
 
-def placed(batch: bytes, *, base_offset: int, leader_epoch: int) -> list[bytes | memoryview]:
+def placed(batch: Batch, *, base_offset: int, leader_epoch: int) -> list[bytes | memoryview]:
     """The batch at its place in a log, as buffers for ``writev``: the opaque bytes are not copied."""
     view = memoryview(batch)
     return [_BASE_OFFSET.pack(base_offset), view[8:12], _LEADER_EPOCH.pack(leader_epoch), view[16:]]
 
 
-def write_batch(header: BatchHeader, records: bytes) -> bytes:
+def write_batch(header: BatchHeader, records: Batch) -> bytes:
     """A batch of this header and these encoded records, with length and CRC computed."""
     raw = bytearray(_HEADER.pack(*header))
     raw += records

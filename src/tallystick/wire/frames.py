@@ -18,6 +18,7 @@ from kio.index import load_request_schema, load_response_schema
 from kio.serial import entity_reader, entity_writer
 from kio.serial.errors import SerialError
 
+from tallystick.wire.produce_request import FIRST_VERSION, read_produce
 from tallystick.wire.shapes import MAX_ROWS, MalformedFrame, checked_body, prepare_check, unsigned_varint
 
 LENGTH_BYTES: Final = 4
@@ -26,6 +27,13 @@ MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
 
 _LENGTH: Final = struct.Struct(">i")
 _FIXED_HEADER: Final = struct.Struct(">hhih")
+
+
+Frame = bytes | memoryview
+"""A memoryview only where nobody keeps the frame: its place is used again."""
+
+_PRODUCE: Final = 0
+_GATHERED_FROM_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ def frame_length(prefix: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> int:
     return int(length)
 
 
-def read_request_header(frame: bytes, *, flexible: bool | None = None) -> RequestHeader:
+def read_request_header(frame: Frame, *, flexible: bool | None = None) -> RequestHeader:
     """The header of a request frame. ``flexible`` None: by API key and version; unknown ones are read as version 1."""
     try:
         api_key, api_version, correlation_id, client_id_length = _FIXED_HEADER.unpack_from(frame)
@@ -56,7 +64,7 @@ def read_request_header(frame: bytes, *, flexible: bool | None = None) -> Reques
     at = _FIXED_HEADER.size
     client_id = None
     if client_id_length >= 0:
-        raw = frame[at : at + client_id_length]
+        raw = bytes(frame[at : at + client_id_length])
         if len(raw) != client_id_length:
             raise MalformedFrame("the client id is longer than its frame")
         try:
@@ -88,7 +96,7 @@ def is_flexible(api_key: int, api_version: int) -> bool:
         return False
 
 
-def _skip_tagged_fields(frame: bytes, at: int) -> int:
+def _skip_tagged_fields(frame: Frame, at: int) -> int:
     try:
         count, at = unsigned_varint(frame, at)
         for _ in range(count):
@@ -116,13 +124,17 @@ def prepare(api_key: int, api_version: int) -> None:
     _response_writer(load_response_schema(api_key, api_version))
 
 
-def read_request(frame: bytes, header: RequestHeader, *, max_rows: int = MAX_ROWS) -> Any:
+def read_request(frame: Frame, header: RequestHeader, *, max_rows: int = MAX_ROWS) -> Any:
     """kio's request from a frame; ``MalformedFrame`` if it does not decode, or has more rows than that.
+
+    The records of a Produce request are views into the frame; everything else is a copy.
 
     Bytes left over are ignored, as Apache Kafka does: librdkafka 2.16 sends three too many when it asks for all topics.
     """
+    if header.api_key == _PRODUCE and header.api_version >= FIRST_VERSION:
+        return read_produce(frame, header.body_at, header.api_version, max_rows=max_rows)
     request_type, read = _request_reader(header.api_key, header.api_version)
-    body = checked_body(frame, header.body_at, request_type, max_rows=max_rows)
+    body = checked_body(bytes(frame), header.body_at, request_type, max_rows=max_rows)
     try:
         request, _ = read(body, header.body_at)
     except (SerialError, ValueError, TypeError, OverflowError, IndexError) as error:
@@ -139,18 +151,41 @@ def _response_writer(response_type: Any) -> tuple[Any, bytes]:
     return entity_writer(response_type), tags
 
 
+class _Gathered:
+    """What kio writes to: long runs of bytes stay where they are, the others are put together."""
+
+    __slots__ = ("_small", "buffers")
+
+    def __init__(self, head: bytes) -> None:
+        self._small = [head]
+        self.buffers: list[bytes | memoryview] = []
+
+    def write(self, part: bytes | memoryview) -> None:
+        if len(part) < _GATHERED_FROM_BYTES:
+            self._small.append(bytes(part))
+            return
+        self.buffers += (b"".join(self._small), part)
+        self._small.clear()
+
+    def finish(self) -> list[bytes | memoryview]:
+        """All of it, with its length in front."""
+        self.buffers.append(b"".join(self._small))
+        first = self.buffers[0]
+        self.buffers[0] = _LENGTH.pack(sum(map(len, self.buffers))) + first
+        return self.buffers
+
+
+def response_buffers(correlation_id: int, response: Any) -> list[bytes | memoryview]:
+    """A response frame, its length in front, in parts: long runs of bytes in it are not copied."""
+    writer, tags = _response_writer(response.__class__)
+    gathered = _Gathered(_LENGTH.pack(correlation_id) + tags)
+    writer(gathered, response)
+    return gathered.finish()
+
+
 def write_response(correlation_id: int, response: Any) -> bytes:
     """A response frame, its length in front."""
-    writer, tags = _response_writer(response.__class__)
-    buffer = io.BytesIO()
-    buffer.write(b"\x00\x00\x00\x00")
-    buffer.write(_LENGTH.pack(correlation_id))
-    buffer.write(tags)
-    writer(buffer, response)
-    view = buffer.getbuffer()
-    _LENGTH.pack_into(view, 0, len(view) - LENGTH_BYTES)
-    view.release()
-    return buffer.getvalue()
+    return b"".join(response_buffers(correlation_id, response))
 
 
 @cache

@@ -252,7 +252,7 @@ def _tagged_fields(known: dict[int, Step]) -> Step:
     return over_tagged_fields
 
 
-def unsigned_varint(frame: bytes, at: int) -> tuple[int, int]:
+def unsigned_varint(frame: bytes | memoryview, at: int) -> tuple[int, int]:
     """Value and the position after it; ``IndexError`` at the end of the frame, ``MalformedFrame`` over five bytes."""
     byte = frame[at]
     if byte < 0x80:

@@ -19,7 +19,7 @@ HOUR_MS = 3_600_000
 DEFAULTS = TopicConfig()
 
 
-def stored(batch: bytes, config: TopicConfig = DEFAULTS) -> tuple[BatchHeader, bytes]:
+def stored(batch: bytes, config: TopicConfig = DEFAULTS) -> tuple[BatchHeader, bytes | memoryview]:
     header = checked_header(batch, config)
     return as_stored(header, batch, config=config, now_ms=NOW_MS, partition="t-0")
 

@@ -24,7 +24,7 @@ from tallystick.broker.log.segment import Segment, segment_path
 from tallystick.broker.log.segment_index import NO_TIMESTAMP
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.errors import CorruptData
-from tallystick.wire.batch import BatchHeader, placed
+from tallystick.wire.batch import Batch, BatchHeader, placed
 
 logger = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ class PartitionLog:
 
     # Appending
 
-    def append(self, header: BatchHeader, batch: bytes) -> BatchHeader:
+    def append(self, header: BatchHeader, batch: Batch) -> BatchHeader:
         """Write one verified batch at the end and return its header as it stands there. ``OSError``: disk full."""
         self._durability.will_write(header.size_bytes)
         active = self._segments[-1]

@@ -21,7 +21,8 @@ from tallystick.verify.proxy import Proxy
 END_TXN: Final = 26
 
 
-def test_a_late_end_of_one_transaction_does_not_end_the_next(kafka: Cluster, names: Names) -> None:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_late_end_of_one_transaction_does_not_end_the_next(kafka: Cluster, names: Names, lanes: int) -> None:
     source = make_topic(kafka.bootstrap, names("in"))
     target = make_topic(kafka.bootstrap, names("out"))
     group = names("late")
@@ -37,7 +38,7 @@ def test_a_late_end_of_one_transaction_does_not_end_the_next(kafka: Cluster, nam
         end = proxy.hold(END_TXN)
         # The producer alone is behind the proxy: the group keeps its connections.
         with RunningLoop(
-            kafka.bootstrap, group, source, handler, producer_config={"bootstrap.servers": proxy.bootstrap}
+            kafka.bootstrap, group, source, handler, producer_config={"bootstrap.servers": proxy.bootstrap}, lanes=lanes
         ) as running:
             put(kafka.bootstrap, source, [b"first"])
             end.wait_caught(WAIT_S)

@@ -23,7 +23,7 @@ from tallystick.pipeline.lanes import Lanes
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.needed_topics import needed_topics
 from tallystick.pipeline.patience import Patience
-from tallystick.pipeline.plan import LoopPlan
+from tallystick.pipeline.plan import MAX_LANES, LoopPlan
 from tallystick.pipeline.settings import consumer_settings, producer_settings
 from tallystick.pipeline.work import WorkStopped
 from tallystick.stopping import StopFlag
@@ -90,13 +90,13 @@ class StepLoop:
         Raises ``FencedError``, ``FatalError``, ``ConfigurationError``, or what the step raised if its policy is to
         stop.
         """
-        with ExitStack() as closing:
-            try:
+        try:
+            with ExitStack() as closing:
                 self._run(closing, on_turn)
-            except WorkStopped as stopped:
-                raise stopped.cause from stopped
-            finally:
-                log.info("step ends", step=self._plan.step, **self.counters.snapshot())
+        except WorkStopped as stopped:
+            raise stopped.cause from stopped
+        finally:
+            log.info("step ends", step=self._plan.step, **self.counters.snapshot())
 
     def _run(self, closing: ExitStack, on_turn: Callable[[], None]) -> None:
         plan, group = self._plan, str(self._consumer_settings["group.id"])
@@ -121,7 +121,7 @@ class StepLoop:
         log.info("step starts", step=plan.step, group=group, guarantee=plan.guarantee.value, lanes=plan.lanes)
         delivery.start()
         if plan.guarantee is Guarantee.EXACTLY_ONCE:
-            making.settle(range(plan.lanes, assignment.lanes_so_far(facts)))
+            making.settle(range(plan.lanes, min(assignment.lanes_so_far(facts), MAX_LANES)))
         consumer.subscribe(plan.sources)
         while not self._stop.is_set():
             delivery.turn()

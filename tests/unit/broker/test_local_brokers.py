@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,10 +103,19 @@ def test_a_stop_lets_a_request_at_work_be_answered(broker: LocalBroker) -> None:
     faults = broker.faults
     stopping = threading.Thread(target=broker.stop)
     stopping.start()
+    eventually(lambda: not _listens(broker))
     faults.release()
     writing.join(20)
     stopping.join(20)
     assert answers == ["none"]
+
+
+def _listens(broker: LocalBroker) -> bool:
+    try:
+        socket.create_connection((broker.host, broker.port), 5).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_the_second_broker_on_a_folder_says_who_has_it(broker: LocalBroker) -> None:

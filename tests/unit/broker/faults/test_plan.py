@@ -102,6 +102,12 @@ def test_a_probability_strikes_about_that_share_and_another_seed_other_requests(
     assert one != other
 
 
+def test_two_clients_meet_their_faults_at_different_requests() -> None:
+    plan = FaultPlan([Fault(Cut(), times=None, probability=0.5)], seed=3)
+    outcomes = {client: [plan.choose(about(client_id=client)) is not None for _ in range(64)] for client in ("a", "b")}
+    assert outcomes["a"] != outcomes["b"]
+
+
 def test_the_first_fault_that_would_strike_does_and_the_others_count() -> None:
     plan = FaultPlan([Fault(Cut(), nth=2), Fault(Delay(5), nth=1, times=2)])
     actions = [strike.fault.action if (strike := plan.choose(about())) else None for _ in range(4)]

@@ -94,6 +94,8 @@ class Node:
     def _compact_journal(self) -> None:
         """Bound the journal of a node that never restarts: every transaction leaves about 2 KB in it."""
         before_bytes = self.journal.size_bytes
+        # A snapshot has no decisions: once it is there, no marker may be missing on disk any more.
+        self.durability.sync_all_now()
         try:
             self.journal.compact([*self.transactions.snapshot(), *self.groups.snapshot()])
         except OSError:
@@ -205,10 +207,12 @@ def open_node(
             transactions.replay(record)
             groups.replay(record)
         replayed = journal.record_count
-        if journal.size_bytes > COMPACT_ABOVE_BYTES:
-            journal.compact([*transactions.snapshot(), *groups.snapshot()])
         transactions.finish_recovery()
+        transactions.adopt(topics.open_transactions(), highest_producer_id=topics.highest_producer_id())
         groups.finish_recovery()
+        if journal.size_bytes > COMPACT_ABOVE_BYTES:
+            durability.sync_all_now()  # see Node._compact_journal
+            journal.compact([*transactions.snapshot(), *groups.snapshot()])
         node = Node(
             partitions=topics,
             transactions=transactions,

@@ -45,6 +45,7 @@ from tallystick.broker.topic_configs import (
 )
 from tallystick.broker.topic_records import TopicConfigured, TopicCreated, TopicDeleted, TopicGrown, TopicRecord
 from tallystick.clock import Clock
+from tallystick.broker.transactions.adoption import OpenTransaction
 from tallystick.wire.errors import ApiError, ErrorCode
 
 logger = structlog.get_logger(__name__)
@@ -225,6 +226,21 @@ class Topics:
         """Every configuration of a topic that has these settings of its own, with its source."""
         return effective(configs, self.topic_defaults)
 
+    def open_transactions(self) -> list[OpenTransaction]:
+        """Every partition in which a transaction is open."""
+        return [
+            OpenTransaction(topic.name, partition.index, entry.producer_id, entry.producer_epoch)
+            for topic in self._by_name.values()
+            for partition in topic.partitions
+            for entry in partition.producers.entries()
+            if entry.transaction_first_offset is not None
+        ]
+
+    def highest_producer_id(self) -> int:
+        """Of all producers that any partition knows; -1 if there are none."""
+        every = (partition for topic in self._by_name.values() for partition in topic.partitions)
+        return max((max(partition.producers.producers, default=-1) for partition in every), default=-1)
+
     # Changing
 
     def create(
@@ -314,6 +330,11 @@ class Topics:
         """Delete a topic with its data."""
         record = TopicDeleted(topic.topic_id)
         self._append(record)
+        # Under every policy: after power loss a topic is there with all of its segments, or it is gone, and so are the
+        # offsets that groups committed in it.
+        for journal in (self._before_marker, self._journal):
+            if journal is not None:
+                self._durability.sync_file_now(journal.path)
         self._apply(record)
 
     def _append(self, record: TopicRecord) -> None:

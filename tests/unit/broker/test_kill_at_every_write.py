@@ -6,17 +6,12 @@ leave it, with the append undone, done in part, or done; and every copy is opene
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
-from structlog.testing import capture_logs
 from tests.support.disk_trace import SYNCS, Change, copy_after_kill, traced
 from tests.unit.broker.crash_world import (
     EVERYTHING,
@@ -25,12 +20,11 @@ from tests.unit.broker.crash_world import (
     State,
     World,
     check_settled,
+    folders,
     recovered,
     state_of,
     world,
 )
-
-FAST_FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - the parent of a folder of our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +73,6 @@ class EveryKill:
         copy_after_kill(self.root, to, torn=torn, kept_bytes=kept)
         during = f"{self.step}: {change.call} {change.path.relative_to(self.root)}, {kept} bytes of it"
         self.killed.append(Killed(to, self.appends, during))
-
-
-@contextmanager
-def folders() -> Iterator[Path]:
-    with capture_logs(), tempfile.TemporaryDirectory(dir=FAST_FOLDER) as made:
-        yield Path(made)
 
 
 def run(script: list[tuple[Any, ...]], base: Path, *, every_byte: bool = False) -> EveryKill:

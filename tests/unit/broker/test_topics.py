@@ -11,6 +11,7 @@ from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.node import Node
 from tallystick.broker.partition import Partition
+from tallystick.broker.transactions.records import TransactionState, TransactionStatus
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import HEADER_BYTES, BatchHeader, read_header
 from tallystick.wire.errors import ApiError, ErrorCode
@@ -68,6 +69,7 @@ def test_a_crash_between_deleting_a_topic_and_its_files_leaves_nothing(tmp_path:
 def test_producer_state_and_open_transactions_come_back(tmp_path: Path, fsync: FsyncPolicy) -> None:
     with opened(tmp_path, log_settings=LogSettings(log_segment_bytes=200), fsync=fsync) as node:
         partition = partition_of_new(node)
+        node.journal.append(TransactionState("x", 5, 0, TransactionStatus.ONGOING, 60_000, partitions=(("t", 0),)))
         partition.append(encode_batch([(None, b"plain")], BatchSpec()), verify=allowed)
         partition.append(transactional(0, 2), verify=allowed)
         mark(node, commit=False)

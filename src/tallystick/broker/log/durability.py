@@ -67,6 +67,7 @@ class Durability:
         self.written = 0
         self.synced = 0
         self._dirty: dict[SyncedFile, int] = {}
+        self._syncing: dict[SyncedFile, int] = {}
         self._retired: list[SyncedFile] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
@@ -125,11 +126,12 @@ class Durability:
             self._wake.set()
 
     def sync_all_now(self) -> None:
-        """Sync everything, in the caller's thread: at shutdown. After a failed sync it does nothing."""
+        """Sync everything, in the caller's thread, what the other thread is about included. After a failed sync it does
+        nothing."""
         if self.failure is not None:
             return
         with self._fatal():
-            for file, mark in self._dirty.items():
+            for file, mark in (*self._syncing.items(), *self._dirty.items()):
                 os.fdatasync(file.fd)
                 if file.on_synced:
                     file.on_synced(mark)
@@ -186,6 +188,7 @@ class Durability:
                 batch, upto = self._dirty, self.written
                 later, self._later = self._later, []
                 self._dirty = {}
+                self._syncing = batch
                 self._thread_busy = True
                 try:
                     await loop.run_in_executor(thread, self._sync_files, list(batch), later)
@@ -193,6 +196,7 @@ class Durability:
                     raise SyncFailed(error) from error
                 finally:
                     self._thread_busy = False
+                    self._syncing = {}
                 self._settle(batch, upto)
                 _tell(later)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from tallystick.broker.ports import PartitionWriter
+from tallystick.broker.transactions.adoption import Adoption, Execute
 from tallystick.broker.transactions.records import TransactionState, TransactionStatus
 from tallystick.killpoints import declare, reach
 
@@ -57,3 +58,7 @@ class Completion:
         for group_id in state.groups:
             self._groups.complete_transaction(group_id, state.producer_id, commit=commit)
         reach(KILL_BEFORE_COMPLETE)
+
+    def adoption(self, execute: Execute, now_ms: int) -> Adoption:
+        """Markers for what only the logs know of."""
+        return Adoption(execute, self._partitions, COORDINATOR_EPOCH, now_ms)

@@ -17,6 +17,7 @@ import structlog
 
 from tallystick.broker.ports import Journal, JournalRecord, PartitionWriter
 from tallystick.broker.transactions import machine, requests
+from tallystick.broker.transactions.adoption import Decisions, OpenTransaction
 from tallystick.broker.transactions.completion import Completion, PendingOffsets
 from tallystick.broker.transactions.late_requests import Lane, LateRequests
 from tallystick.broker.transactions.producer_ids import ProducerIds
@@ -81,6 +82,7 @@ class TransactionCoordinator:
         self._open: set[str] = set()
         self._producer_ids = ProducerIds(journal)
         self._late = LateRequests()
+        self._decisions = Decisions()
         self._next_expiry_check_ms = 0
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -297,6 +299,7 @@ class TransactionCoordinator:
 
     def replay(self, record: JournalRecord) -> None:
         if isinstance(record, TransactionState):
+            self._decisions.note(record)
             self._apply(record)
         elif isinstance(record, ProducerIdsReserved):
             self._producer_ids.apply(record)
@@ -319,6 +322,14 @@ class TransactionCoordinator:
                     client_transaction_version=state.client_transaction_version,
                 )
                 self._complete(transactional_id, now_ms)
+
+    def adopt(self, found: Iterable[OpenTransaction], *, highest_producer_id: int) -> None:
+        """Settle what the logs have and the journal lacks, after ``finish_recovery``. ``highest_producer_id`` is the
+        highest in any log, lest one that the journal has lost is given out again."""
+        self._producer_ids.note_used(highest_producer_id)
+        adoption = self._completion.adoption(self._execute, self._clock.now_ms())
+        adoption.settle(found, self.transactions(), self._decisions)
+        self._decisions = Decisions()
 
     def tick(self, now_ms: int) -> None:
         """Abort what is past its timeout; forget ids that are past their expiration."""

@@ -43,7 +43,14 @@ from tallystick.broker.topic_configs import (
     effective,
     resolve,
 )
-from tallystick.broker.topic_records import TopicConfigured, TopicCreated, TopicDeleted, TopicGrown, TopicRecord
+from tallystick.broker.topic_records import (
+    TopicConfigured,
+    TopicCreated,
+    TopicDeleted,
+    TopicGrown,
+    TopicRecord,
+    declared_topics,
+)
 from tallystick.clock import Clock
 from tallystick.broker.transactions.adoption import OpenTransaction
 from tallystick.wire.errors import ApiError, ErrorCode
@@ -97,23 +104,7 @@ class Topics:
 
     def recover(self) -> None:
         """Replay the journal, open every log, remove what deleted topics left behind."""
-        declared: dict[uuid.UUID, TopicCreated] = {}
-        for record in self._journal.replay():
-            match record:
-                case TopicCreated():
-                    declared[record.topic_id] = record
-                case TopicGrown():
-                    made = declared[record.topic_id]
-                    declared[record.topic_id] = TopicCreated(
-                        made.name, made.topic_id, record.partition_count, made.configs
-                    )
-                case TopicConfigured():
-                    made = declared[record.topic_id]
-                    declared[record.topic_id] = TopicCreated(
-                        made.name, made.topic_id, made.partition_count, record.configs
-                    )
-                case TopicDeleted():
-                    del declared[record.topic_id]
+        declared = declared_topics(self._journal.replay())
         if self._journal.size_bytes > COMPACT_ABOVE_BYTES:
             self._journal.compact(declared.values())
         for record in declared.values():

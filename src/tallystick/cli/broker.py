@@ -12,6 +12,7 @@ from tallystick.broker.security import command_line as security
 
 
 def broker(
+    context: typer.Context,
     data: Annotated[Path | None, typer.Option(help=command_line.DATA_HELP)] = None,
     properties: Annotated[Path | None, typer.Option(help=command_line.PROPERTIES_HELP)] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=command_line.SET_HELP)] = None,
@@ -29,6 +30,8 @@ def broker(
     list_settings: Annotated[bool, typer.Option("--list-settings", help=command_line.LIST_SETTINGS_HELP)] = False,
 ) -> None:
     """Run a durable Kafka broker in one process: real protocol, transactions, no JVM."""
+    if context.invoked_subcommand is not None:
+        return
     from tallystick.broker.broker_configs.listing import listed
     from tallystick.broker.main import ProcessOptions, run
 

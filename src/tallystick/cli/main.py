@@ -15,6 +15,7 @@ import typer
 
 from tallystick import __version__
 from tallystick.cli.broker import broker
+from tallystick.cli.broker_check import check
 from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.dlq import dlq
@@ -58,6 +59,8 @@ Build with it:
 
   tallystick broker --data DIR        a durable Kafka broker, no JVM
 
+  tallystick broker check DIR         is everything in its folder whole?
+
   tallystick users add NAME --data .. who may log in to it
 
   tallystick run package.module:app   the workers of your application
@@ -78,9 +81,12 @@ Look at a cluster, ours or Apache Kafka:
 """
 
 app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+broker_commands: Final = typer.Typer(name="broker")
 demo: Final = typer.Typer(name="demo", help="See it work: each demo starts what it needs.", no_args_is_help=True)
 
-app.command()(broker)
+broker_commands.callback(invoke_without_command=True)(broker)
+broker_commands.command()(check)
+app.add_typer(broker_commands)
 app.command()(run)
 app.command()(sandbox)
 app.command()(verify)

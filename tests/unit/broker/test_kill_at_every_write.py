@@ -26,6 +26,8 @@ from tests.unit.broker.crash_world import (
     world,
 )
 
+from tallystick.broker.inspection import check_folder
+
 
 @dataclass(frozen=True, slots=True)
 class Killed:
@@ -92,6 +94,7 @@ def run(script: list[tuple[Any, ...]], base: Path, *, every_byte: bool = False) 
 
 def check(kills: EveryKill) -> None:
     for killed in kills.killed:
+        assert not check_folder(killed.folder).is_damaged, killed.during
         with recovered(killed.folder) as (found, node):
             assert_same(found, kills.live[killed.appends], killed.during)
             check_settled(node)

@@ -30,6 +30,7 @@ from tests.unit.broker.crash_world import (
 )
 
 from tallystick.broker.fsync_policy import FsyncPolicy
+from tallystick.broker.inspection import check_folder
 from tallystick.broker.node import Node
 from tallystick.wire.records import decode_batch, iterate_batches, read_marker
 
@@ -138,6 +139,8 @@ def check(losses: EveryPowerLoss) -> None:
     for number, lost in enumerate(losses.lost):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tallystick.broker.log.data_folder.boot_id", lambda: uuid.UUID(int=number + 1).bytes)  # noqa: B023
+            report = check_folder(lost.folder)
+            assert not report.is_damaged, f"{report.findings}, power lost in {lost.during}"
             with recovered(lost.folder, fsync=COMMIT) as (found, node):
                 possible = [losses.live[n] for n in range(lost.acknowledged, lost.appends + 1)]
                 for part, value in without_visible(found).items():

@@ -22,10 +22,12 @@ Version 1 had neither indexes nor snapshots nor the run file: the first start ma
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -82,7 +84,7 @@ class DataFolder:
         try:
             self.format = _read_or_make_format(path)
             run = _read_run(path / RUN_FILE)
-            self.boots = Boots(present=boot_id(), previous=UNKNOWN_BOOT if run is None else bytes.fromhex(run.boot_id))
+            self.boots = _boots_after(run)
             self.was_clean = run is not None and run.clean
             self.topics.mkdir(exist_ok=True)
             for version in range(self.format.format_version, FORMAT_VERSION):
@@ -129,20 +131,59 @@ class DataFolder:
         os.close(self._lock_fd)
 
 
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A data folder that nobody writes to and that is not changed."""
+
+    path: Path
+    format: Format
+    boots: Boots
+    was_clean: bool
+
+
+@contextlib.contextmanager
+def looked_at(path: Path) -> Iterator[LookedAt]:
+    """Keep brokers out of the folder for as long as the block lasts. ``ConfigurationError``: one runs on it, or it is
+    no data folder."""
+    if not (path / FORMAT_FILE).exists():
+        raise ConfigurationError(f"{path} is no data folder of a broker: it has no {FORMAT_FILE}")
+    lock_fd = -1
+    try:
+        with contextlib.suppress(FileNotFoundError):  # a copy of a folder needs none
+            lock_fd = os.open(path / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+            _take_lock(lock_fd, fcntl.LOCK_SH, path, remedy="Stop it first.")
+        run = _read_run(path / RUN_FILE)
+        boots = _boots_after(run)
+        yield LookedAt(path, _read_format(path), boots, was_clean=run is not None and run.clean)
+    finally:
+        if lock_fd >= 0:
+            os.close(lock_fd)
+
+
+def _boots_after(run: Run | None) -> Boots:
+    return Boots(present=boot_id(), previous=UNKNOWN_BOOT if run is None else bytes.fromhex(run.boot_id))
+
+
 def _lock(path: Path) -> int:
     fd = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
+        _take_lock(fd, fcntl.LOCK_EX, path, remedy="Stop that one, or give this one a folder of its own.")
+    except ConfigurationError:
         os.close(fd)
-        raise ConfigurationError(
-            f"the data folder {path} is in use by another broker (pid {owner or 'unknown'})",
-            remedy="Stop that one, or give this one a folder of its own.",
-        ) from None
+        raise
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def _take_lock(fd: int, kind: int, path: Path, *, remedy: str) -> None:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
+        raise ConfigurationError(
+            f"the data folder {path} is in use by another broker (pid {owner or 'unknown'})", remedy=remedy
+        ) from None
 
 
 def _read_or_make_format(path: Path) -> Format:
@@ -155,6 +196,11 @@ def _read_or_make_format(path: Path) -> Format:
                 remedy="Give the broker an empty folder.",
             )
         return _make_format(path)
+    return _read_format(path)
+
+
+def _read_format(path: Path) -> Format:
+    file = path / FORMAT_FILE
     try:
         found = msgspec.json.decode(file.read_bytes(), type=Format)
     except msgspec.MsgspecError as error:

@@ -14,7 +14,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from crc32c import crc32c
@@ -74,12 +74,12 @@ class FileJournal(Generic[R]):
             ) from error
 
     def _cut(self, data: bytes, position: int) -> None:
-        for later in range(position + 1, len(data) - _FRAME.size):
-            if _payload_at(data, later) is not None:
-                raise CorruptData(
-                    f"a frame does not verify, yet a valid one follows at byte {later}: this is damage, no torn write",
-                    place=f"{self.path}, byte {position}",
-                )
+        later = _next_frame(data, position)
+        if later is not None:
+            raise CorruptData(
+                f"a frame does not verify, yet a valid one follows at byte {later}: this is damage, no torn write",
+                place=f"{self.path}, byte {position}",
+            )
         os.ftruncate(self._file.fd, position)
         os.fsync(self._file.fd)
         self._size_bytes = position
@@ -135,6 +135,38 @@ class FileJournal(Generic[R]):
     def close(self) -> None:
         """Close the file; nothing is written any more."""
         self._durability.retire(self._file)
+
+
+class JournalDamage(NamedTuple):
+    """Bytes of a journal that are no frame; ``next_frame`` is where a whole one follows, None at a torn end."""
+
+    position: int
+    next_frame: int | None
+    reason: str
+
+
+def read_journal(path: Path, record_type: Any) -> Iterator[tuple[int, Any] | JournalDamage]:
+    """Every record with its position, and what does not verify, without changing the file."""
+    decoder = msgspec.json.Decoder(record_type)
+    data = path.read_bytes()
+    position = 0
+    while position < len(data):
+        payload = _payload_at(data, position)
+        if payload is None:
+            following = _next_frame(data, position)
+            yield JournalDamage(position, following, "the frame is not whole")
+            position = len(data) if following is None else following
+            continue
+        try:
+            yield position, decoder.decode(payload)
+        except msgspec.MsgspecError as error:
+            yield JournalDamage(position, position + _FRAME.size + len(payload), f"it does not decode: {error}")
+        position += _FRAME.size + len(payload)
+
+
+def _next_frame(data: bytes, position: int) -> int | None:
+    later = range(position + 1, len(data) - _FRAME.size)
+    return next((at for at in later if _payload_at(data, at) is not None), None)
 
 
 def _payload_at(data: bytes, position: int) -> bytes | None:

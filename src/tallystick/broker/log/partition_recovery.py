@@ -37,7 +37,7 @@ logger = structlog.get_logger(__name__)
 
 ASIDE_SUFFIX: Final = ".cut"
 """Added to the name of what was cut off a log and may hold records; nothing reads it but a person."""
-WAY_OUT: Final = "`tallystick broker check` shows all damage, `tallystick broker repair` gives up what is unreadable"
+WAY_OUT: Final = "`tallystick broker check` shows all damage; a backup brings back what was in it"
 
 
 class ReplayedState(Protocol):

@@ -112,16 +112,20 @@ class Segment:
         """Take over what the stored index says of the log; False if there is none that may be believed.
 
         It is believed if it is of this log (the last batch that it covers is there), and if what it covers cannot have
-        been lost since: it is on disk, or the machine was not restarted.
+        been lost since: it is on disk, or the machine was not restarted. ``CorruptData`` if it was lost all the same.
         """
         stored = self.index.load()
         self.durable_bytes = stored.coverage.log_bytes if stored is not None and stored.durable else 0
-        if (
-            stored is None
-            or (not stored.durable and stored.boot_id != boots.present)
-            or self.length() < stored.coverage.log_bytes
-            or not self._ends_like(stored.coverage)
-        ):
+        if stored is None or (not stored.durable and stored.boot_id != boots.present):
+            self.forget()
+            return False
+        if self.length() < stored.coverage.log_bytes:
+            raise CorruptData(
+                f"the file has {self.length()} bytes, {stored.coverage.log_bytes} were there when its index was "
+                f"written: records are missing up to offset {stored.coverage.next_offset - 1}",
+                place=f"{self.path}, byte {self.length()}",
+            )
+        if not self._ends_like(stored.coverage):
             self.forget()
             return False
         self._set(stored.coverage)

@@ -30,8 +30,8 @@ from tallystick.errors import TallystickError
 NO_TIMESTAMP: Final = -1
 _MAGIC: Final = b"TSINDEX\x01"
 _HEADER: Final = struct.Struct("<8s16sIqqqqIqqqIqI")
-_HEADER_BYTES: Final = 128
-_CRC_AT: Final = _HEADER_BYTES - 4
+HEADER_BYTES: Final = 128
+_CRC_AT: Final = HEADER_BYTES - 4
 _CLOSED: Final = 1
 _DURABLE: Final = 2
 _ROW_BYTES: Final = 24
@@ -41,6 +41,14 @@ _CHUNK_ROWS: Final = 256
 
 class DamagedIndex(TallystickError):
     """The stored rows do not verify: they have to be rebuilt from the log."""
+
+
+class IndexRow(NamedTuple):
+    """A batch boundary: the batch's first offset, where it begins, the largest timestamp before it."""
+
+    offset: int
+    position: int
+    max_timestamp_before_ms: int
 
 
 class Coverage(NamedTuple):
@@ -96,7 +104,7 @@ class StoredHeader:
 
 def read_stored_header(raw: bytes) -> StoredHeader | None:
     """The header; None if these bytes are none."""
-    if len(raw) < _HEADER_BYTES or crc32c(raw[:_CRC_AT]) != int.from_bytes(raw[_CRC_AT:_HEADER_BYTES], "little"):
+    if len(raw) < HEADER_BYTES or crc32c(raw[:_CRC_AT]) != int.from_bytes(raw[_CRC_AT:HEADER_BYTES], "little"):
         return None
     magic, boot_id, flags, base_offset, *rest = _HEADER.unpack_from(raw)
     if magic != _MAGIC:
@@ -113,6 +121,14 @@ def read_stored_header(raw: bytes) -> StoredHeader | None:
         closed=bool(flags & _CLOSED),
         durable=bool(flags & _DURABLE),
     )
+
+
+def read_index_rows(raw: bytes, header: StoredHeader) -> list[IndexRow] | None:
+    """The rows of an index file, without its header; None if they do not match their checksum."""
+    raw = raw[: header.row_count * _ROW_BYTES]
+    if crc32c(raw) != header.rows_crc:
+        return None
+    return [IndexRow(*fields) for fields in struct.iter_unpack("<qqq", raw)]
 
 
 class SegmentIndex:
@@ -171,7 +187,7 @@ class SegmentIndex:
         fd = open_for_append(self.path)
         try:
             if rows:
-                append_all(fd, [rows], end=_HEADER_BYTES + before.row_count * _ROW_BYTES)
+                append_all(fd, [rows], end=HEADER_BYTES + before.row_count * _ROW_BYTES)
             os.pwrite(fd, header.to_bytes(), 0)
         finally:
             os.close(fd)
@@ -209,21 +225,21 @@ class SegmentIndex:
         return self.stored
 
     def _read_header(self) -> StoredHeader | None:
-        header = read_stored_header(_read(self.path, 0, _HEADER_BYTES))
+        header = read_stored_header(_read(self.path, 0, HEADER_BYTES))
         return header if header is not None and header.base_offset == self.base_offset else None
 
     def resume(self) -> None:
         """Go on noting rows behind the stored ones. ``DamagedIndex`` if those do not verify."""
         self.verify_rows()
         if self.stored is not None and self.stored.row_count:
-            at = _HEADER_BYTES + (self.stored.row_count - 1) * _ROW_BYTES + _POSITION_AT
+            at = HEADER_BYTES + (self.stored.row_count - 1) * _ROW_BYTES + _POSITION_AT
             self._last_position = int.from_bytes(_read(self.path, at, 8), "little", signed=True)
 
     def verify_rows(self) -> None:
         """``DamagedIndex`` if the stored rows by offset do not match their checksum."""
         if self._rows_verified or self.stored is None:
             return
-        if crc32c(_read(self.path, _HEADER_BYTES, self.stored.row_count * _ROW_BYTES)) != self.stored.rows_crc:
+        if crc32c(_read(self.path, HEADER_BYTES, self.stored.row_count * _ROW_BYTES)) != self.stored.rows_crc:
             raise DamagedIndex(f"{self.path} does not match its checksum")
         self._rows_verified = True
 
@@ -289,7 +305,7 @@ class SegmentIndex:
             return 0
         self.verify_rows()
         bisect = bisect_right if right else bisect_left
-        with _StoredColumn(self.path, self.stored.row_count, _ROW_BYTES, column_at, start=_HEADER_BYTES) as column:
+        with _StoredColumn(self.path, self.stored.row_count, _ROW_BYTES, column_at, start=HEADER_BYTES) as column:
             slot = bisect(column, value) - 1
             return column.at(slot, _POSITION_AT) if slot >= 0 else 0
 

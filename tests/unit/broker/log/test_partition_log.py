@@ -205,7 +205,10 @@ def test_damage_in_a_closed_segment_is_reported(tmp_path: Path) -> None:
         append(log, b"x" * 60)
     path = segment_path(tmp_path, 0)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CorruptData, match=r"does not verify.*broker repair"):
+    with pytest.raises(CorruptData, match=r"128 bytes, 129 were there.*up to offset 0.*byte 128"):
+        opened(tmp_path, segment_bytes=100)
+    path.with_suffix(".index").unlink()
+    with pytest.raises(CorruptData, match=r"does not verify.*broker check"):
         opened(tmp_path, segment_bytes=100)
 
 

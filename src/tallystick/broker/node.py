@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +16,7 @@ import structlog
 
 from tallystick.broker.access.table import secured
 from tallystick.broker.api import Api
+from tallystick.broker.backup.cut import Cuts
 from tallystick.broker.dynamic_configs import DynamicConfigs
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator, GroupSettings
@@ -71,6 +72,7 @@ class Node:
     producer_expiry: ProducerExpiry
     configs: NodeConfigs
     dynamic_configs: DynamicConfigs
+    cuts: Cuts = field(repr=False)
     compact_above_bytes: int = COMPACT_RUNNING_ABOVE_BYTES
 
     @property
@@ -90,6 +92,7 @@ class Node:
         self.partitions.tick()
         if self.journal.size_bytes > self.compact_above_bytes:
             self._compact_journal()
+        self.cuts.tick(partition.log for topic in self.partitions.all() for partition in topic.partitions)
 
     def _compact_journal(self) -> None:
         """Bound the journal of a node that never restarts: every transaction leaves about 2 KB in it."""
@@ -230,6 +233,7 @@ def open_node(
             producer_expiry=ProducerExpiry(configs.transactions),
             configs=configs,
             dynamic_configs=dynamic_configs,
+            cuts=Cuts(folder.path),
         )
         partitions = [partition for topic in topics.all() for partition in topic.partitions]
         torn = [partition.log.torn for partition in partitions] + [

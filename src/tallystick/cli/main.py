@@ -15,6 +15,7 @@ import typer
 
 from tallystick import __version__
 from tallystick.cli.broker import broker
+from tallystick.cli.broker_backup import backup
 from tallystick.cli.broker_check import check
 from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
@@ -86,6 +87,7 @@ demo: Final = typer.Typer(name="demo", help="See it work: each demo starts what 
 
 broker_commands.callback(invoke_without_command=True)(broker)
 broker_commands.command()(check)
+broker_commands.command()(backup)
 app.add_typer(broker_commands)
 app.command()(run)
 app.command()(sandbox)

@@ -131,6 +131,10 @@ class DataFolder:
         os.close(self._lock_fd)
 
 
+class FolderInUse(ConfigurationError):
+    """Another process has the data folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class LookedAt:
     """A data folder that nobody writes to and that is not changed."""
@@ -168,7 +172,7 @@ def _lock(path: Path) -> int:
     fd = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take_lock(fd, fcntl.LOCK_EX, path, remedy="Stop that one, or give this one a folder of its own.")
-    except ConfigurationError:
+    except FolderInUse:
         os.close(fd)
         raise
     os.ftruncate(fd, 0)
@@ -181,7 +185,7 @@ def _take_lock(fd: int, kind: int, path: Path, *, remedy: str) -> None:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
-        raise ConfigurationError(
+        raise FolderInUse(
             f"the data folder {path} is in use by another broker (pid {owner or 'unknown'})", remedy=remedy
         ) from None
 

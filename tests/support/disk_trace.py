@@ -80,6 +80,8 @@ class _Trace:
     def open(self, path: Any, flags: int, *rest: Any, **named: Any) -> int:
         is_ours = isinstance(path, str | Path)
         new = is_ours and bool(flags & os.O_CREAT) and not Path(path).exists()
+        if new:
+            self._tell(self._on_change, Change("create", Path(path)))
         fd: int = self._really["open"](path, flags, *rest, **named)
         if is_ours:
             self._paths[fd] = Path(path)

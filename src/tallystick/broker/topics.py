@@ -1,7 +1,7 @@
 """Topics: which there are, and their partitions.
 
-Owns: the topic records, names and ids, the folders of partitions; it is the ``PartitionWriter`` of the coordinators.
-Must not know: the protocol's messages.
+Owns: the topic records, names and ids; it is the ``PartitionWriter`` of the coordinators.
+Must not know: the protocol's messages, folders.
 
 Deciding and applying are apart: a change is written to the topics journal first and applied by the same function that
 replays it at start.
@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import re
 import resource
-import shutil
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +25,7 @@ from tallystick.broker.limits import (
     MAX_TOPIC_NAME_LENGTH,
 )
 from tallystick.broker.log.boots import Boots
-from tallystick.broker.log.checkpoints import Checkpoints
-from tallystick.broker.log.durability import Durability, sync_folder
+from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.partition import Partition
@@ -37,12 +34,12 @@ from tallystick.broker.topic_configs import (
     DEFINITIONS,
     BrokerDefault,
     Effective,
-    TopicConfig,
     check_overrides,
     definition_of,
     effective,
     resolve,
 )
+from tallystick.broker.topic_partitions import PartitionFolders, Topic
 from tallystick.broker.topic_records import (
     TopicConfigured,
     TopicCreated,
@@ -58,17 +55,6 @@ from tallystick.wire.errors import ApiError, ErrorCode
 logger = structlog.get_logger(__name__)
 
 _LEGAL_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-
-
-@dataclass(slots=True)
-class Topic:
-    """A topic and its open partitions, by index. ``configs`` are its own settings, ``config`` is what holds."""
-
-    name: str
-    topic_id: uuid.UUID
-    configs: dict[str, str]
-    config: TopicConfig
-    partitions: list[Partition] = field(default_factory=list)
 
 
 class Topics:
@@ -89,15 +75,11 @@ class Topics:
     ) -> None:
         self.num_partitions = num_partitions
         self.topic_defaults: Mapping[str, BrokerDefault] = _defaults_in(settings) | dict(topic_defaults or {})
-        self._folder = folder
+        self._folders = PartitionFolders(folder, durability, settings=settings, boots=boots, clock=clock)
         self._journal = journal
         self._durability = durability
         self._before_marker = before_marker
         self._settings = settings
-        self._boots = boots
-        self._clock = clock
-        self._checkpoints = Checkpoints()
-        self._partition_count = 0
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[uuid.UUID, Topic] = {}
         self.version = 0
@@ -109,23 +91,22 @@ class Topics:
             self._journal.compact(declared.values())
         for record in declared.values():
             self._apply(record)
-        for folder in self._folder.iterdir():
-            if folder.name not in {topic_id.hex for topic_id in declared}:
-                logger.info("removing the folder of a deleted topic", folder=folder.name)
-                shutil.rmtree(folder)
+        self._folders.sweep({topic_id.hex for topic_id in declared})
 
-    def _apply(self, record: TopicRecord) -> Topic:
+    def _new(self, record: TopicCreated) -> Topic:
+        return Topic(record.name, record.topic_id, record.configs, resolve(record.configs, self.topic_defaults))
+
+    def _apply(self, record: TopicRecord, made: Topic | None = None) -> Topic:
         if not isinstance(record, TopicConfigured):
             self.version += 1
         match record:
             case TopicCreated():
-                config = resolve(record.configs, self.topic_defaults)
-                topic = Topic(record.name, record.topic_id, record.configs, config)
+                topic = made or self._new(record)
                 self._by_name[topic.name] = self._by_id[topic.topic_id] = topic
-                self._open_partitions(topic, record.partition_count)
+                self._folders.open(topic, record.partition_count)
             case TopicGrown():
                 topic = self._by_id[record.topic_id]
-                self._open_partitions(topic, record.partition_count)
+                self._folders.open(topic, record.partition_count)
             case TopicConfigured():
                 topic = self._by_id[record.topic_id]
                 topic.configs = record.configs
@@ -133,39 +114,12 @@ class Topics:
             case TopicDeleted():
                 topic = self._by_id.pop(record.topic_id)
                 del self._by_name[topic.name]
-                self._partition_count -= len(topic.partitions)
-                for partition in topic.partitions:
-                    partition.close(deleted=True)
-                shutil.rmtree(self._folder / topic.topic_id.hex, ignore_errors=True)
+                self._folders.remove(topic)
         return topic
-
-    def _open_partitions(self, topic: Topic, count: int) -> None:
-        parent = self._folder / topic.topic_id.hex
-        for index in range(len(topic.partitions), count):
-            folder = parent / str(index)
-            self._partition_count += 1
-            topic.partitions.append(
-                Partition(
-                    topic.name,
-                    index,
-                    folder,
-                    self._durability,
-                    config=topic.config,
-                    settings=self._settings,
-                    boots=self._boots,
-                    checkpoints=self._checkpoints,
-                    clock=self._clock,
-                )
-            )
-            if self._durability.syncs:
-                sync_folder(folder)
-        if self._durability.syncs:
-            sync_folder(parent)
-            sync_folder(self._folder)
 
     def tick(self) -> None:
         """Keep small what a start would read."""
-        self._checkpoints.tick()
+        self._folders.checkpoints.tick()
 
     def checkpoint(self) -> None:
         """Let the next start begin where every log ends now."""
@@ -240,8 +194,10 @@ class Topics:
         """Make a topic. ``ApiError`` if the name is taken or illegal, the count out of bounds, or a setting wrong."""
         count = self.check_creation(name, partition_count)
         record = TopicCreated(name, uuid.uuid4(), count, self.check_configs(configs or {}))
-        self._append(record)
-        return self._apply(record)
+        topic = self._new(record)
+        with self._folders.made(topic, count):
+            self._append(record)
+        return self._apply(record, topic)
 
     def check_configs(self, configs: Mapping[str, str | None]) -> dict[str, str]:
         """The settings in their normal form; ``ApiError`` INVALID_CONFIG if a topic could not have them."""
@@ -264,17 +220,18 @@ class Topics:
         """``ApiError`` POLICY_VIOLATION if the node cannot open so many more partitions."""
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = int(files * FILES_FOR_PARTITIONS) if files != resource.RLIM_INFINITY else MAX_PARTITIONS
-        if self._partition_count + count > most:
+        if self._folders.count + count > most:
             raise ApiError(
                 ErrorCode.policy_violation,
-                f"{self._partition_count} partitions are there, and with {files} open files no more than {most} fit",
+                f"{self._folders.count} partitions are there, and with {files} open files no more than {most} fit",
             )
 
     def grow(self, name: str, *, partition_count: int) -> Topic:
         """Give a topic more partitions. ``ApiError`` if there is no such topic or it has as many already."""
         topic = self.check_growth(name, partition_count)
         record = TopicGrown(topic.topic_id, partition_count)
-        self._append(record)
+        with self._folders.made(topic, partition_count):
+            self._append(record)
         return self._apply(record)
 
     def check_growth(self, name: str, partition_count: int) -> Topic:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from tallystick.broker.api import Api, RequestContext
-from tallystick.broker.topics import Topic
+from tallystick.broker.topic_partitions import Topic
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
 
@@ -31,6 +31,8 @@ async def handle(context: RequestContext, request: Any) -> Any:
             context.node.delete_topic(topic)
         except ApiError as error:
             code, message = error.code, error.message
+        except OSError as error:
+            code, message = ErrorCode.kafka_storage_error, f"the coordinators' journal: {error.strerror}"
         responses.append(
             build.DeletableTopicResult(name=name, topic_id=topic_id, error_code=code, error_message=message)
         )

@@ -11,7 +11,7 @@ from typing import Any
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.limits import MAX_PARTITIONS_PER_REQUEST
 from tallystick.broker.log.partition_log import LEADER_EPOCH
-from tallystick.broker.topics import Topic
+from tallystick.broker.topic_partitions import Topic
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
 

@@ -81,7 +81,7 @@ def fill(node: Node, batches: int) -> None:
 def test_a_node_that_is_killed_starts_from_its_last_checkpoints(tmp_path: Path, batches: int, replayed: int) -> None:
     with opened(tmp_path) as node:
         node.partitions.create("t")
-        node.partitions._checkpoints._max_batches = 9
+        node.partitions._folders.checkpoints._max_batches = 9
         for _ in range(batches // 2):
             fill(node, 2)
             node.tick()

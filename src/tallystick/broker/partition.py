@@ -204,11 +204,11 @@ class Partition:
         try:
             return self._log.read(offset, max_bytes=max_bytes, limit_offset=limit)
         except (CorruptData, OSError) as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable(error, offset) from error
 
-    def _unreadable(self, error: Exception) -> ApiError:
+    def _unreadable(self, error: Exception, offset: int = -1) -> ApiError:
         """The log is damaged or the disk fails, found while the broker runs: this partition's readers are told."""
-        logger.error("the log cannot be read", topic=self.topic, partition=self.index, reason=str(error))
+        logger.error("the log cannot be read", topic=self.topic, partition=self.index, offset=offset, reason=str(error))
         return ApiError(ErrorCode.kafka_storage_error, f"the log cannot be read: {error}")
 
     def first_at_or_after(self, timestamp_ms: int, *, limit_offset: int) -> OffsetAndTime:

@@ -79,8 +79,14 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = _lock(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = _lock(path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data folder {path} cannot be written: {error.strerror}",
+                remedy="The broker's user needs to read and write it, on a disk that is not read-only and not full.",
+            ) from error
         try:
             self.format = _read_or_make_format(path)
             run = _read_run(path / RUN_FILE)

@@ -24,7 +24,7 @@ from tallystick.broker.log.segment import Segment, segment_path
 from tallystick.broker.log.segment_index import NO_TIMESTAMP
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.errors import CorruptData
-from tallystick.wire.batch import Batch, BatchHeader, placed
+from tallystick.wire.batch import Batch, BatchHeader, placed, read_header
 
 logger = structlog.get_logger(__name__)
 
@@ -230,7 +230,7 @@ class PartitionLog:
                 segment, position = self._segments[slot], 0
         end = segment.size_bytes if limit_offset >= segment.next_offset else segment.position_of(limit_offset)
         data, stop = segment.read(position, max_bytes=max_bytes, end=end)
-        next_offset = self._offset_at(segment, stop)
+        next_offset = self._offset_after(data, segment, stop)
         if data:
             self._read_ends[next_offset] = (segment, stop)
             if len(self._read_ends) > 16:
@@ -251,6 +251,17 @@ class PartitionLog:
             return segment.next_offset
         header = segment.header_at(position)
         return segment.next_offset if header is None else header.base_offset
+
+    def _offset_after(self, data: bytes, segment: Segment, stop: int) -> int:
+        """Where the batches in ``data`` end; what follows at ``stop`` may be damaged, and is told to who reads that."""
+        try:
+            return self._offset_at(segment, stop)
+        except CorruptData:
+            at, next_offset = 0, segment.base_offset
+            while at < len(data):
+                header = read_header(data, at)
+                at, next_offset = at + header.size_bytes, header.next_offset
+            return next_offset
 
     def _slot_of(self, offset: int) -> int:
         return max(bisect_right(self._segments, offset, key=lambda segment: segment.base_offset) - 1, 0)

@@ -18,6 +18,7 @@ import structlog
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.durability import SyncedFile
 from tallystick.broker.log.files import Buffers, append_all, open_for_append
+from tallystick.broker.log.read_check import ReadCheck
 from tallystick.broker.log.segment_index import NO_TIMESTAMP, Coverage, DamagedIndex, SegmentIndex
 from tallystick.broker.log.segment_scan import verified_batches
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
@@ -42,6 +43,7 @@ class Segment:
         self.index = SegmentIndex(path, base_offset, settings.log_index_interval_bytes)
         self.file: SyncedFile | None = None
         """Set while the segment is open for appends."""
+        self._check = ReadCheck(path)
         self.durable_bytes = 0
         """What a start knew to be on disk already."""
         self._read_fd = -1
@@ -129,6 +131,7 @@ class Segment:
             self.forget()
             return False
         self._set(stored.coverage)
+        self._check.trust_from(stored.coverage.log_bytes)
         return True
 
     def length(self) -> int:
@@ -149,6 +152,7 @@ class Segment:
         """Forget what is known of the file, the stored index too: it is walked again from its beginning."""
         self.index.reset()
         self._set(Coverage(next_offset=self.base_offset, log_bytes=0))
+        self._check.trust_from(0)
 
     def note(self, header: BatchHeader) -> None:
         """The batch of this header lies at the end of what is known of the file."""
@@ -220,24 +224,35 @@ class Segment:
             raise CorruptData(str(error), place=f"{self.path}, byte {position}") from error
 
     def read(self, position: int, *, max_bytes: int, end: int) -> tuple[bytes, int]:
-        """Whole batches from ``position``, at least one if there is one before ``end``, and where the next begins."""
+        """Whole batches from ``position``, at least one if there is one before ``end``, and where the next begins.
+
+        ``CorruptData``: the first one does not verify.
+        """
         if position >= end:
             return b"", position
+        data = self._check.checked(self._read(position, max_bytes=max_bytes, end=end), position)
+        return data, position + len(data)
+
+    def _read(self, position: int, *, max_bytes: int, end: int) -> bytes:
         data = os.pread(self.fd, min(max(max_bytes, HEADER_BYTES), end - position), position)
         if position + len(data) >= end:
-            return data, end
+            return data
         cut = self._last_boundary(data, position)
         if cut == 0:
             header = self._read_header(data, 0, position)
-            data = os.pread(self.fd, header.size_bytes, position)
-            cut = len(data)
-        return data[:cut], position + cut
+            return os.pread(self.fd, header.size_bytes, position)
+        return data[:cut]
 
     def _last_boundary(self, data: bytes, position: int) -> int:
         """How many of the bytes read from ``position`` are whole batches."""
         at = max(self._looked_up(self.index.boundary_before, position + len(data)) - position, 0)
         while at + HEADER_BYTES <= len(data):
-            size = self._read_header(data, at, position + at).size_bytes
+            try:
+                size = self._read_header(data, at, position + at).size_bytes
+            except CorruptData:
+                if at == 0:
+                    raise
+                break  # for whoever reads on from there
             if at + size > len(data):
                 break
             at += size

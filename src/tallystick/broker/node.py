@@ -37,8 +37,9 @@ from tallystick.broker.security.listeners import Listener, plaintext_listener
 from tallystick.broker.security.security import Security, prepare
 from tallystick.broker.security.settings import SecuritySettings
 from tallystick.broker.security.store import SecurityStore
+from tallystick.broker.topic_partitions import Topic
 from tallystick.broker.topic_records import TopicRecord
-from tallystick.broker.topics import Topic, Topics
+from tallystick.broker.topics import Topics
 from tallystick.broker.transactions import TransactionCoordinator
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
 from tallystick.broker.transactions.settings import TransactionSettings

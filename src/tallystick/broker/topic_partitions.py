@@ -58,57 +58,61 @@ class PartitionFolders:
         self._clock = clock
 
     def open(self, topic: Topic, count: int) -> None:
-        """Have ``count`` partitions open. ``OSError``: disk full; some are open."""
+        """Have ``count`` partitions open, those that are there with what is in them. ``OSError``: some are not."""
+        self._open_into(topic.partitions, topic, count)
+
+    def _open_into(self, opened: list[Partition], topic: Topic, count: int) -> None:
         parent = self._folder / topic.topic_id.hex
         for index in range(len(topic.partitions), count):
-            folder = parent / str(index)
-            topic.partitions.append(
-                Partition(
-                    topic.name,
-                    index,
-                    folder,
-                    self._durability,
-                    config=topic.config,
-                    settings=self._settings,
-                    boots=self._boots,
-                    checkpoints=self.checkpoints,
-                    clock=self._clock,
-                )
-            )
+            opened.append(self._partition(topic, index, parent / str(index)))
             self.count += 1
             if self._durability.syncs:
-                sync_folder(folder)
+                sync_folder(parent / str(index))
         if self._durability.syncs:
             sync_folder(parent)
             sync_folder(self._folder)
 
+    def _partition(self, topic: Topic, index: int, folder: Path) -> Partition:
+        return Partition(
+            topic.name,
+            index,
+            folder,
+            self._durability,
+            config=topic.config,
+            settings=self._settings,
+            boots=self._boots,
+            checkpoints=self.checkpoints,
+            clock=self._clock,
+        )
+
     @contextmanager
     def made(self, topic: Topic, count: int) -> Iterator[None]:
-        """New partitions, for a block that writes the record of them. If it fails, they are gone again.
+        """The topic has ``count`` partitions after a block that writes the record of them, unless it fails.
 
-        They come before the record, so that a full disk makes no topic with a part of its partitions, and no folder is
-        there without them. ``ApiError``: the disk is full.
+        They are made before the record, so that a full disk makes no topic with a part of its partitions, and no folder
+        is there without them. ``ApiError``: the disk is full.
         """
-        before = len(topic.partitions)
+        opened: list[Partition] = []
         try:
-            self.open(topic, count)
+            self._open_into(opened, topic, count)
             yield
         except OSError as error:
-            self._discard(topic, before)
+            self._discard(topic, opened)
             reason = f"the partitions' folders cannot be made: {error.strerror}"
             raise ApiError(ErrorCode.kafka_storage_error, reason) from error
         except ApiError:
-            self._discard(topic, before)
+            self._discard(topic, opened)
             raise
+        topic.partitions += opened
 
-    def _discard(self, topic: Topic, kept: int) -> None:
+    def _discard(self, topic: Topic, opened: list[Partition]) -> None:
+        """Undo the making of new partitions, that of a folder which could not be filled, too."""
+        self._close(opened)
         parent = self._folder / topic.topic_id.hex
-        self._close(topic.partitions[kept:])
-        del topic.partitions[kept:]
         for folder in list(parent.iterdir()) if parent.exists() else ():
-            if int(folder.name) >= kept:
+            if int(folder.name) >= len(topic.partitions):
                 shutil.rmtree(folder, ignore_errors=True)
-        if kept == 0:
+        if not topic.partitions:
             shutil.rmtree(parent, ignore_errors=True)
 
     def _close(self, partitions: list[Partition]) -> None:

@@ -48,8 +48,8 @@ from tallystick.broker.topic_records import (
     TopicRecord,
     declared_topics,
 )
-from tallystick.clock import Clock
 from tallystick.broker.transactions.adoption import OpenTransaction
+from tallystick.clock import Clock
 from tallystick.wire.errors import ApiError, ErrorCode
 
 logger = structlog.get_logger(__name__)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import Phase
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tests.support.wire import request
@@ -299,6 +300,8 @@ _seldom = st.one_of(
     st.tuples(st.just("time passes"), st.sampled_from([1, TIMEOUT_MS])),
     st.tuples(st.just("restart")),
 )
+WITHOUT_SHRINKING: Final = (Phase.explicit, Phase.reuse, Phase.generate)
+"""An example takes a second: a failing script is told as it is."""
 SCRIPTS: Final = st.lists(st.one_of(_often, _often, _seldom), min_size=4, max_size=14)
 EVERYTHING: Final[list[tuple[Any, ...]]] = [
     ("produce", "a", 0),

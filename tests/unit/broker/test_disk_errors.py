@@ -21,6 +21,7 @@ from tests.unit.broker.crash_world import (
     EVERYTHING,
     SMALL_SEGMENTS,
     TOPICS,
+    WITHOUT_SHRINKING,
     InProcess,
     check_settled,
     folders,
@@ -82,7 +83,7 @@ def test_a_full_disk_at_any_write_is_an_error_to_one_request_and_nothing_is_lost
 
 
 @given(st.integers(1, 90), st.integers(2, 60))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, phases=WITHOUT_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
 def test_a_disk_that_stays_full_for_a_while_loses_nothing(first: int, count: int) -> None:
     with folders() as base:
         run(base / "data", FullDisk(first, count))

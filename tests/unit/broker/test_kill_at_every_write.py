@@ -17,6 +17,7 @@ from tests.unit.broker.crash_world import (
     EVERYTHING,
     SCRIPTS,
     TOPICS,
+    WITHOUT_SHRINKING,
     State,
     World,
     check_settled,
@@ -119,7 +120,7 @@ def test_a_start_finds_what_was_live_wherever_a_run_with_everything_is_killed() 
 
 
 @given(SCRIPTS)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, phases=WITHOUT_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
 def test_a_start_finds_what_was_live_wherever_any_run_is_killed(script: list[tuple[Any, ...]]) -> None:
     with folders() as base:
         check(run(script, base))

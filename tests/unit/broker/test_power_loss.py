@@ -19,6 +19,7 @@ from tests.unit.broker.crash_world import (
     EVERYTHING,
     SCRIPTS,
     TOPICS,
+    WITHOUT_SHRINKING,
     State,
     World,
     check_settled,
@@ -172,7 +173,7 @@ def test_nothing_acknowledged_is_missing_wherever_a_run_with_everything_loses_po
 
 
 @given(SCRIPTS)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, phases=WITHOUT_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_acknowledged_is_missing_wherever_any_run_loses_power(script: list[tuple[Any, ...]]) -> None:
     with folders() as base:
         check(run(script, base))

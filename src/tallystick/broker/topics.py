@@ -277,12 +277,12 @@ class Topics:
     def delete(self, topic: Topic) -> None:
         """Delete a topic with its data."""
         record = TopicDeleted(topic.topic_id)
+        # Under every policy: after power loss a topic is there with all of its segments, or it is gone, and then so are
+        # the offsets that groups committed in it.
+        if self._before_marker is not None:
+            self._durability.sync_file_now(self._before_marker.path)
         self._append(record)
-        # Under every policy: after power loss a topic is there with all of its segments, or it is gone, and so are the
-        # offsets that groups committed in it.
-        for journal in (self._before_marker, self._journal):
-            if journal is not None:
-                self._durability.sync_file_now(journal.path)
+        self._durability.sync_file_now(self._journal.path)
         self._apply(record)
 
     def _append(self, record: TopicRecord) -> None:

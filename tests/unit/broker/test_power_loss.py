@@ -96,7 +96,7 @@ class EveryPowerLoss:
         if self.listening:
             if change.is_append:
                 self.note_live()
-            for seed in (0, len(self.lost) + 1):
+            for seed in (0, *(len(self.lost) * SEEDS + number + 1 for number in range(SEEDS))):
                 to = self.copies / str(len(self.lost))
                 self.disk.copy(to, seed=seed)
                 during = f"{self.step}: before {change.call} {change.path.relative_to(self.root)}, seed {seed}"
@@ -134,6 +134,8 @@ def run(script: list[tuple[Any, ...]], base: Path) -> EveryPowerLoss:
 
 
 COMMIT = FsyncPolicy.COMMIT
+SEEDS = 2
+"""So often chance decides at each change."""
 
 
 def check(losses: EveryPowerLoss) -> None:

@@ -16,7 +16,8 @@ from tallystick.broker.config_changes import ListDefault
 from tallystick.broker.dynamic_configs import EVERY_BROKER
 from tallystick.broker.topic_configs import DEFINITIONS as TOPIC_DEFINITIONS
 from tallystick.broker.topic_configs import ConfigType
-from tallystick.broker.topics import Topic, check_topic_name
+from tallystick.broker.topic_partitions import Topic
+from tallystick.broker.topics import check_topic_name
 from tallystick.wire.errors import ApiError, ErrorCode
 
 ChangeSet = Callable[[Mapping[str, str], Any, ListDefault], dict[str, str]]

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from tallystick.broker.dynamic_configs import BrokerConfigured
 from tallystick.broker.inspection.coordinators import check_coordinators
 from tallystick.broker.inspection.findings import Report, Severity
 from tallystick.broker.inspection.journals import records_in
@@ -51,8 +52,9 @@ def _check(folder: LookedAt, on_total: Callable[[int], None], on_bytes: OnBytes)
             checked.run()
             partitions[topic.name, index] = checked
     _strangers(folder.path, declared, report)
-    for _ in records_in(folder.path / "security.journal", SecurityRecord, report, is_optional=True):
-        report.journal_records += 1
+    for name, record_type in (("security.journal", SecurityRecord), ("configs.journal", BrokerConfigured)):
+        for _ in records_in(folder.path / name, record_type, report, is_optional=True):
+            report.journal_records += 1
     records = list(records_in(folder.path / "coordinators.journal", AnyJournalRecord, report))
     report.journal_records += len(records)
     check_coordinators(folder.path / "coordinators.journal", records, partitions, report)

@@ -340,3 +340,6 @@ def _defaults_in(settings: LogSettings) -> dict[str, BrokerDefault]:
         "index.interval.bytes": (settings.log_index_interval_bytes, DEFAULTS.log_index_interval_bytes),
     }
     return {name: BrokerDefault(str(value)) for name, (value, usual) in given.items() if value != usual}
+
+
+__all__ = ["Topic", "Topics", "check_topic_name"]

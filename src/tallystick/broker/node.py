@@ -5,6 +5,7 @@ Owns: the assembly, the order of recovery and of closing. Must not know: sockets
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tallystick.broker.access.table import secured
 from tallystick.broker.api import Api
 from tallystick.broker.backup.cut import Cuts
 from tallystick.broker.dynamic_configs import DynamicConfigs
+from tallystick.broker.fetch_sessions import FetchSessions
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator, GroupSettings
 from tallystick.broker.groups.settings import DEFAULTS as GROUP_DEFAULTS
@@ -71,6 +73,7 @@ class Node:
     cluster_id: str
     apis: tuple[Api, ...]
     producer_expiry: ProducerExpiry
+    fetch_sessions: FetchSessions
     configs: NodeConfigs
     dynamic_configs: DynamicConfigs
     cuts: Cuts = field(repr=False)
@@ -232,6 +235,7 @@ def open_node(
             cluster_id=folder.format.cluster_id,
             apis=secured(APIS, security.authorizer),
             producer_expiry=ProducerExpiry(configs.transactions),
+            fetch_sessions=FetchSessions(settings.max_incremental_fetch_session_cache_slots, _new_session_id),
             configs=configs,
             dynamic_configs=dynamic_configs,
             cuts=Cuts(folder.path),
@@ -258,6 +262,10 @@ def open_node(
         folder.opened()
         undo.pop_all()
     return node, recovery
+
+
+def _new_session_id() -> int:
+    return secrets.randbelow(2**31 - 1) + 1
 
 
 def _told_at_start(

@@ -21,6 +21,8 @@ class NodeSettings:
     auto_create_topics_enable: bool = True
     """Whether Metadata makes a topic that it is asked for, if the client allows it, too."""
     delete_topic_enable: bool = True
+    max_incremental_fetch_session_cache_slots: int = 1_000
+    """How many fetch sessions are kept (KIP-227); 0: none."""
     max_request_partition_size_limit: int = 2_000
     """The most partitions that one DescribeTopicPartitions is answered with."""
     fetch_max_bytes: int = 55 * 1024 * 1024

@@ -22,7 +22,7 @@ from tallystick.errors import ConfigurationError
 from tallystick.servers.cache import cache_folder
 from tallystick.servers.jars import fetch, parse_lock
 from tallystick.servers.managed import ManagedServer
-from tallystick.servers.process import ChildServer, ServerFailed, free_port, log_tail
+from tallystick.servers.process import ChildServer, ServerFailed, free_ports, log_tail
 
 VERSION: Final = "4.3.1"
 _HOST: Final = "127.0.0.1"
@@ -157,8 +157,8 @@ class ApacheKafka(ManagedServer):
         return self
 
     def _write_settings(self, folder: Path) -> None:
-        self._port, controller = free_port(), free_port()
-        self._ports = {name: free_port() for name in self._more_listeners}
+        self._port, controller, *more = free_ports(2 + len(self._more_listeners))
+        self._ports = dict(zip(self._more_listeners, more, strict=True))
         opened = [f"{name}://{_HOST}:{port}" for name, port in {"PLAINTEXT": self._port, **self._ports}.items()]
         protocols = {"CONTROLLER": "PLAINTEXT", "PLAINTEXT": "PLAINTEXT", **self._more_listeners}
         settings = {

@@ -6,6 +6,7 @@ Owns: the child process, its log file and the deadlines. Must not know: which se
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import socket
@@ -34,10 +35,17 @@ class ServerFailed(FatalError):
 
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on now. It can be taken before it is used, so callers retry."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """As many, no two the same: one that was looked at before can be found free again."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:

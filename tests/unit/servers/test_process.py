@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.errors import ConfigurationError
-from tallystick.servers.process import ChildServer, ServerFailed, free_port, log_tail
+from tallystick.servers.process import ChildServer, ServerFailed, free_port, free_ports, log_tail
 
 
 def child(folder: Path, code: str) -> ChildServer:
@@ -91,3 +91,7 @@ def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
 
 def test_a_free_port_is_a_port() -> None:
     assert 1024 <= free_port() <= 65535
+
+
+def test_free_ports_are_all_different() -> None:
+    assert len(set(free_ports(200))) == 200

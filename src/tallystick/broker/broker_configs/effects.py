@@ -88,7 +88,6 @@ _REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("log.initial.task.delay.ms", "the first tasks run when they are due"),
     ("compression.lz4.level", "lz4 is used at one level"),
     ("unstable.*", "every version that is served is stable"),
-    ("max.incremental.fetch.session.cache.slots", "there are no fetch sessions"),
     ("*", "not there yet"),
 )
 

@@ -1,15 +1,18 @@
 """Fetch (1): batches as they lie in the log, with a long poll.
 
-A fetch session (KIP-227) is never given: session id 0 tells the client to name all its partitions each time.
+A client that asks for a fetch session (KIP-227) names what has changed afterwards, and is told what has changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, FetchSession, TopicKey
 from tallystick.broker.limits import MAX_FETCH_WAIT_MS
 from tallystick.broker.partition import Partition
 from tallystick.wire import schema
@@ -17,29 +20,83 @@ from tallystick.wire.errors import ApiError, ErrorCode
 
 READ_COMMITTED = 1
 _FIRST_VERSION_WITH_TOPIC_IDS = 13
+_NO_TIME: Final = timedelta(0)
+
+Topics = Sequence[tuple[TopicKey, Sequence[Any]]]
+"""What is to be read: topics as the client names them, and the request's rows of their partitions."""
 
 
 @dataclass(slots=True)
 class _Round:
     """What one pass over the partitions found."""
 
-    responses: tuple[Any, ...] = ()
+    responses: list[tuple[TopicKey, list[Any]]] = field(default_factory=list)
     size_bytes: int = 0
     failed: bool = False
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("fetch", context.api_version)
-    if getattr(request, "session_id", 0) != 0:
-        return _answer(build, (), ErrorCode.fetch_session_id_not_found)
-    partitions = [found for topic in request.topics for found in _partitions(context, topic) if found is not None]
+    by_id = context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS
+    topics: Topics = [(row.topic_id if by_id else row.topic, row.partitions) for row in request.topics]
+    session, changes_only = None, False
+    # Whoever wants no session says so by the epoch; before version 7 there are none.
+    if getattr(request, "session_epoch", FINAL_EPOCH) != FINAL_EPOCH or getattr(request, "session_id", NO_SESSION):
+        try:
+            session, changes_only = _session(context, request, topics, by_id=by_id)
+        except ApiError as error:
+            return _answer(build, (), error.code, NO_SESSION)
+        if session is not None:
+            topics = list(session.topics())
+    found = await _found(build, context, request, topics)
+    responses = found.responses
+    if session is not None:
+        responses = _news(session, responses, changes_only=changes_only)
+    name = "topic_id" if by_id else "topic"
+    rows = tuple(build.FetchableTopicResponse(**{name: topic}, partitions=tuple(rows)) for topic, rows in responses)
+    return _answer(build, rows, ErrorCode.none, NO_SESSION if session is None else session.session_id)
+
+
+def _session(context: RequestContext, request: Any, topics: Topics, *, by_id: bool) -> tuple[FetchSession | None, bool]:
+    """The session that the answer belongs to, and whether it tells changes only."""
+    sessions, owner, now_ms = context.node.fetch_sessions, context.principal, context.node.clock.monotonic_ms()
+    if request.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
+        sessions.close(request.session_id, owner=owner)
+        if request.session_epoch == FINAL_EPOCH:
+            return None, False
+        return sessions.open(topics, owner=owner, by_id=by_id, now_ms=now_ms), False
+    session = sessions.resume(
+        request.session_id,
+        request.session_epoch,
+        wanted=topics,
+        forgotten=[(row.topic_id if by_id else row.topic, row.partitions) for row in request.forgotten_topics_data],
+        owner=owner,
+        by_id=by_id,
+        now_ms=now_ms,
+    )
+    return session, True
+
+
+def _news(
+    session: FetchSession, responses: list[tuple[TopicKey, list[Any]]], *, changes_only: bool
+) -> list[tuple[TopicKey, list[Any]]]:
+    """What the session has not been told yet; all of it is told now."""
+    news = [
+        (topic, [row for row in rows if session.is_news(topic, row.partition_index, row)]) for topic, rows in responses
+    ]
+    return [(topic, rows) for topic, rows in news if rows] if changes_only else responses
+
+
+async def _found(build: Any, context: RequestContext, request: Any, topics: Topics) -> _Round:
+    """What there is to tell, as soon as it is enough or time is up."""
+    partitions = [found for topic, rows in topics for found in _partitions(context, topic, rows) if found is not None]
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(request.max_wait.total_seconds(), MAX_FETCH_WAIT_MS / 1000)
     while True:
-        found = _collect(build, context, request)
+        found = _collect(build, context, request, topics)
         remaining = deadline - loop.time()
         if found.size_bytes >= request.min_bytes or found.failed or remaining <= 0 or not partitions:
-            return _answer(build, found.responses, ErrorCode.none)
+            return found
         await _more(partitions, remaining)
 
 
@@ -59,29 +116,23 @@ async def _more(partitions: list[Partition], timeout_s: float) -> None:
             partition.listeners.discard(tell)
 
 
-def _partitions(context: RequestContext, topic: Any) -> list[Partition | None]:
+def _partitions(context: RequestContext, topic: TopicKey, rows: Sequence[Any]) -> list[Partition | None]:
     topics = context.node.partitions
-    if context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS:
-        known = topics.by_id(topic.topic_id)
-    else:
-        known = topics.by_name(topic.topic)
+    known = topics.by_name(topic) if isinstance(topic, str) else topics.by_id(topic)
     if known is None:
-        return [None] * len(topic.partitions)
+        return [None] * len(rows)
     count = len(known.partitions)
-    return [
-        known.partitions[wanted.partition] if 0 <= wanted.partition < count else None for wanted in topic.partitions
-    ]
+    return [known.partitions[wanted.partition] if 0 <= wanted.partition < count else None for wanted in rows]
 
 
-def _collect(build: Any, context: RequestContext, request: Any) -> _Round:
+def _collect(build: Any, context: RequestContext, request: Any, topics: Topics) -> _Round:
     result = _Round()
     budget = min(request.max_bytes, context.node.settings.fetch_max_bytes)
-    responses = []
-    for topic in request.topics:
-        by_id = context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS
-        missing = ErrorCode.unknown_topic_id if by_id else ErrorCode.unknown_topic_or_partition
+    by_id = context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS
+    missing = ErrorCode.unknown_topic_id if by_id else ErrorCode.unknown_topic_or_partition
+    for topic, wanted_rows in topics:
         rows = []
-        for wanted, partition in zip(topic.partitions, _partitions(context, topic), strict=True):
+        for wanted, partition in zip(wanted_rows, _partitions(context, topic, wanted_rows), strict=True):
             if partition is None:
                 result.failed = True
                 rows.append(_failed(build, wanted.partition, missing))
@@ -94,9 +145,7 @@ def _collect(build: Any, context: RequestContext, request: Any) -> _Round:
                 row, size = _failed(build, wanted.partition, error.code), 0
             rows.append(row)
             result.size_bytes += size
-        identity = {"topic_id": topic.topic_id} if by_id else {"topic": topic.topic}
-        responses.append(build.FetchableTopicResponse(**identity, partitions=tuple(rows)))
-    result.responses = tuple(responses)
+        result.responses.append((topic, rows))
     return result
 
 
@@ -137,10 +186,8 @@ def _failed(build: Any, index: int, code: ErrorCode) -> Any:
     )
 
 
-def _answer(build: Any, responses: tuple[Any, ...], code: ErrorCode) -> Any:
-    from datetime import timedelta
-
-    return build.FetchResponse(throttle_time=timedelta(0), error_code=code, session_id=0, responses=responses)
+def _answer(build: Any, responses: tuple[Any, ...], code: ErrorCode, session_id: int) -> Any:
+    return build.FetchResponse(throttle_time=_NO_TIME, error_code=code, session_id=session_id, responses=responses)
 
 
 API = Api(key=1, name="fetch", min_version=4, max_version=18, handle=handle, reads_only=True)

@@ -150,7 +150,7 @@ def test_fetch_gives_whole_batches_from_the_offset_asked_for(node: Node, version
 @pytest.mark.parametrize("version", [version for version in RANGES["fetch"] if version >= 7])
 def test_fetch_refuses_a_session_that_it_never_gave(node: Node, version: int) -> None:
     assert fetch(node, version).session_id == 0
-    assert fetch(node, version, session_id=5).error_code == ErrorCode.fetch_session_id_not_found
+    assert fetch(node, version, session_id=5, session_epoch=1).error_code == ErrorCode.fetch_session_id_not_found
 
 
 @versions("list_offsets")

@@ -63,6 +63,11 @@ def command_of(client: str, folder: Path) -> list[str]:
             raise ValueError(f"no client {client!r}")
 
 
+def streams_command(folder: Path) -> list[str]:
+    """How to start the application of Kafka Streams; compiled into ``folder``."""
+    return [*jvm(javac.compile_into(_SOURCES / "java", folder)), "Streams"]
+
+
 class ForeignClient:
     """The program of one client. ``name`` tells which."""
 
@@ -76,9 +81,9 @@ class ForeignClient:
             program.wait()
 
     @contextmanager
-    def start(self, verb: str, *arguments: object) -> Iterator[Program]:
-        """Start a verb; killed at the end of the block if it still runs then."""
-        program = Program([*self._command, verb, *(str(word) for word in arguments)])
+    def start(self, *arguments: object) -> Iterator[Program]:
+        """Start a verb with its arguments; killed at the end of the block if it still runs then."""
+        program = Program([*self._command, *(str(word) for word in arguments)])
         try:
             yield program
         finally:

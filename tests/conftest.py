@@ -40,6 +40,30 @@ def apache_cluster() -> Iterator[Cluster]:
         yield Cluster("apache", kafka)
 
 
+QUICK_CARE = {
+    "log.retention.check.interval.ms": "100",
+    "log.segment.delete.delay.ms": "100",
+    "log.cleaner.backoff.ms": "100",
+}
+"""For brokers that look after their logs all the time, and not every few minutes."""
+
+
+@pytest.fixture(scope="session")
+def quick_embedded_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    from tallystick.broker import EmbeddedBroker
+
+    with EmbeddedBroker(tmp_path_factory.mktemp("quick"), settings=QUICK_CARE) as broker:
+        yield Cluster("embedded", broker)
+
+
+@pytest.fixture(scope="session")
+def quick_apache_cluster() -> Iterator[Cluster]:
+    from tallystick.servers import ApacheKafka
+
+    with ApacheKafka(settings=QUICK_CARE | {"log.initial.task.delay.ms": "100"}) as kafka:
+        yield Cluster("apache", kafka)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgreSQL]:
     """PostgreSQL, started by ``tallystick.servers``. Without fsync: the tests kill processes, not power supplies."""
@@ -71,6 +95,12 @@ def _database_url(request: pytest.FixtureRequest, name: str) -> Iterator[str]:
 def kafka(request: pytest.FixtureRequest) -> Cluster:
     """Each broker in turn: ``.name``, ``.bootstrap``, ``.kill()``, ``.restart()``."""
     return _cluster(request, request.param)
+
+
+@pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.apache)])
+def quick_kafka(request: pytest.FixtureRequest) -> Cluster:
+    """Each broker in turn, with ``QUICK_CARE`` of its logs."""
+    return _cluster(request, f"quick_{request.param}")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -6,7 +6,7 @@ Owns: the assembly, the order of recovery and of closing. Must not know: sockets
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +32,11 @@ from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.node_configs import NodeConfigs
 from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
 from tallystick.broker.node_settings import NodeSettings
+from tallystick.broker.partition import Partition
 from tallystick.broker.ports import JournalRecord
 from tallystick.broker.producer_expiry import ProducerExpiry
 from tallystick.broker.registry import APIS
+from tallystick.broker.retention import LogRetention
 from tallystick.broker.security.listeners import Listener, plaintext_listener
 from tallystick.broker.security.security import Security, prepare
 from tallystick.broker.security.settings import SecuritySettings
@@ -74,6 +76,7 @@ class Node:
     apis: tuple[Api, ...]
     producer_expiry: ProducerExpiry
     fetch_sessions: FetchSessions
+    retention: LogRetention
     configs: NodeConfigs
     dynamic_configs: DynamicConfigs
     cuts: Cuts = field(repr=False)
@@ -89,14 +92,17 @@ class Node:
         now_ms = self.clock.now_ms()
         self.transactions.tick(now_ms)
         self.groups.tick(now_ms)
-        every = (partition for topic in self.partitions.all() for partition in topic.partitions)
-        forgotten = self.producer_expiry.tick(self.clock.monotonic_ms(), every)
+        forgotten = self.producer_expiry.tick(self.clock.monotonic_ms(), self._every_partition())
         if forgotten:
             logger.info("idle producer ids forgotten", count=forgotten)
         self.partitions.tick()
+        self.retention.tick(self._every_partition, now_ms=now_ms, monotonic_ms=self.clock.monotonic_ms())
         if self.journal.size_bytes > self.compact_above_bytes:
             self._compact_journal()
         self.cuts.tick(partition.log for topic in self.partitions.all() for partition in topic.partitions)
+
+    def _every_partition(self) -> Iterator[Partition]:
+        return (partition for topic in self.partitions.all() for partition in topic.partitions)
 
     def _compact_journal(self) -> None:
         """Bound the journal of a node that never restarts: every transaction leaves about 2 KB in it."""
@@ -236,6 +242,7 @@ def open_node(
             apis=secured(APIS, security.authorizer),
             producer_expiry=ProducerExpiry(configs.transactions),
             fetch_sessions=FetchSessions(settings.max_incremental_fetch_session_cache_slots, _new_session_id),
+            retention=LogRetention(log_settings),
             configs=configs,
             dynamic_configs=dynamic_configs,
             cuts=Cuts(folder.path),

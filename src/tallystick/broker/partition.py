@@ -16,6 +16,7 @@ import structlog
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.durability import Durability
+from tallystick.broker.log.old_segments import count_old
 from tallystick.broker.log.partition_log import PartitionLog, Slice
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.produced_batch import as_stored, checked_header
@@ -32,6 +33,7 @@ from tallystick.wire.records import decode_batch, encode_marker
 logger = structlog.get_logger(__name__)
 
 _DEFAULTS: Final = TopicConfig()
+UP_TO_HIGH_WATERMARK: Final = -1
 
 Verify = Callable[[int, int], int]
 """Producer id and epoch to an error code: may this transactional producer write here now?"""
@@ -86,6 +88,7 @@ class Partition:
             folder, durability, state, settings=config.log_settings(settings), boots=boots, checkpoints=checkpoints
         )
         self._log.on_visible = self._tell_listeners
+        self._log.age = config.segment_age
         if self._log.torn is not None:
             logger.warning(
                 "a torn write was cut off the log",
@@ -102,6 +105,7 @@ class Partition:
         """From here on these settings hold."""
         self.config = config
         self._log.settings = config.log_settings(self._settings)
+        self._log.age = config.segment_age
 
     @property
     def log(self) -> PartitionLog:
@@ -117,7 +121,8 @@ class Partition:
 
     @property
     def last_stable_offset(self) -> int:
-        return self._producers.last_stable_offset(self._log.visible_offset)
+        # A transaction may have begun in what retention has removed since.
+        return max(self._producers.last_stable_offset(self._log.visible_offset), self._log.start_offset)
 
     def append(self, batch: Batch, *, verify: Verify) -> Appended:
         """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused."""
@@ -218,11 +223,63 @@ class Partition:
                 if header.base_offset >= limit_offset:
                     break
                 for record in decode_batch(batch)[1]:
-                    if record.timestamp_ms >= timestamp_ms:
+                    if record.timestamp_ms >= timestamp_ms and record.offset >= self._log.start_offset:
                         return OffsetAndTime(record.offset, record.timestamp_ms)
         except (CorruptData, MalformedBatch, OSError) as error:
             raise self._unreadable(error) from error
         return OffsetAndTime(-1, -1)
+
+    # Giving up records
+
+    @property
+    def file_delete_delay_ms(self) -> int:
+        return self.config.file_delete_delay_ms
+
+    def drop_old_segments(self, now_ms: int) -> list[Path]:
+        """Take the segments out of the log that the topic's settings do not keep; their files, to be removed later."""
+        log = self._log
+        try:
+            count = count_old(
+                log.segments,
+                self.config.retention,
+                now_ms=now_ms,
+                start_offset=log.start_offset,
+                high_watermark=self.high_watermark,
+            )
+            dropped = log.drop_oldest(count) if count else []
+        except OSError as error:
+            logger.warning("old segments cannot be removed", topic=self.topic, partition=self.index, reason=str(error))
+            return []
+        if dropped:
+            logger.info(
+                "old segments are removed",
+                topic=self.topic,
+                partition=self.index,
+                count=len(dropped),
+                log_start_offset=log.start_offset,
+            )
+        return dropped
+
+    def delete_records(self, before_offset: int) -> int:
+        """Give up the records before an offset, -1 for all that are committed; where the log begins then.
+
+        ``ApiError`` OFFSET_OUT_OF_RANGE above the high watermark, POLICY_VIOLATION for a topic that is only compacted.
+        """
+        if not self.config.deletes:
+            raise ApiError(
+                ErrorCode.policy_violation,
+                f"records of {self.topic}-{self.index} cannot be deleted: the topic is compacted",
+            )
+        offset = self.high_watermark if before_offset == UP_TO_HIGH_WATERMARK else before_offset
+        if not 0 <= offset <= self.high_watermark:
+            raise ApiError(
+                ErrorCode.offset_out_of_range, f"offset {offset}; the high watermark is {self.high_watermark}"
+            )
+        try:
+            self._log.begin_at(offset)
+        except OSError as error:
+            raise ApiError(ErrorCode.kafka_storage_error, f"the log cannot be written: {error.strerror}") from error
+        return self._log.start_offset
 
     def _tell_listeners(self) -> None:
         if self.listeners:

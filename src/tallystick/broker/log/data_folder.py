@@ -15,6 +15,7 @@ Layout, version 2::
     topics/<topic id>/<partition>/<first offset>.log
                                   <first offset>.index, .txnindex    rebuilt from the log if they do not verify
                                   <offset>.snapshot                  the producers before that offset; likewise
+                                  start-offset                       where the log begins, if not at its first segment
 
 Version 1 had neither indexes nor snapshots nor the run file: the first start makes them.
 """

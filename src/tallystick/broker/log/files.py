@@ -42,12 +42,17 @@ def append_all(fd: int, buffers: Buffers, *, end: int) -> int:
     return written
 
 
-def replace_file(path: Path, buffers: Buffers) -> None:
-    """Put a whole file in the place of ``path``: a killed process leaves the old one or the new one. Not synced."""
+def replace_file(path: Path, buffers: Buffers, *, sync: bool = False) -> None:
+    """Put a whole file in the place of ``path``: a killed process leaves the old one or the new one.
+
+    With ``sync`` a power loss does, too, once the folder is synced.
+    """
     draft = path.with_name(path.name + DRAFT_SUFFIX)
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         append_all(fd, buffers, end=0)
+        if sync:
+            os.fsync(fd)
     except OSError:
         draft.unlink(missing_ok=True)
         raise

@@ -22,7 +22,8 @@ from tallystick.broker.log.durability import Durability, sync_folder
 from tallystick.broker.log.partition_recovery import PartitionRecovery, RecoveredLog, ReplayedState, TornTail
 from tallystick.broker.log.segment import Segment, segment_path
 from tallystick.broker.log.segment_index import NO_TIMESTAMP
-from tallystick.broker.log.settings import DEFAULTS, LogSettings
+from tallystick.broker.log.settings import DEFAULTS, LogSettings, SegmentAge
+from tallystick.broker.log.start_offset import write_start_offset
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import Batch, BatchHeader, placed, read_header
 
@@ -62,6 +63,7 @@ class PartitionLog:
         self.on_visible: Callable[[], None] = lambda: None
         self.unsaved_batches = 0
         self.unsaved_bytes = 0
+        self.age = SegmentAge()
         self._durability = durability
         self._state = state
         self.settings = settings
@@ -78,6 +80,9 @@ class PartitionLog:
             raise CorruptData(f"the log cannot be read: {error}", place=str(folder)) from error
         self._snapshots = recovery.snapshots
         self._segments = self.recovered.segments
+        self._given_up_before = self.recovered.start_offset
+        self._first_timestamp_ms = NO_TIMESTAMP
+        """Of the segment that is appended to: its age counts from here."""
         if self._segments:
             self._go_on()
         else:
@@ -88,6 +93,9 @@ class PartitionLog:
         """Open the last segment for appends, and finish what the last process could not."""
         active = self._segments[-1]
         active.open_for_appends(self._on_synced)
+        first = active.header_at(0)
+        if first is not None:
+            self._first_timestamp_ms = first.max_timestamp_ms
         if self._durability.acknowledges_after_sync:
             # What the last process wrote may not be on disk, and readers are about to see it.
             for segment in self._segments:
@@ -113,7 +121,7 @@ class PartitionLog:
 
     @property
     def start_offset(self) -> int:
-        return self._segments[0].base_offset
+        return min(max(self._segments[0].base_offset, self._given_up_before), self.end_offset)
 
     @property
     def end_offset(self) -> int:
@@ -135,11 +143,15 @@ class PartitionLog:
         """Write one verified batch at the end and return its header as it stands there. ``OSError``: disk full."""
         self._durability.will_write(header.size_bytes)
         active = self._segments[-1]
-        if active.size_bytes > 0 and active.size_bytes + header.size_bytes > self.settings.log_segment_bytes:
+        if active.size_bytes > 0 and (
+            active.size_bytes + header.size_bytes > self.settings.log_segment_bytes or self._is_full_aged(header)
+        ):
             self.roll()
             active = self._segments[-1]
         final = header._replace(base_offset=active.next_offset, partition_leader_epoch=LEADER_EPOCH)
         active.append(final, placed(batch, base_offset=final.base_offset, leader_epoch=LEADER_EPOCH))
+        if self._first_timestamp_ms < 0:
+            self._first_timestamp_ms = header.max_timestamp_ms
         self.unsaved_batches += 1
         self.unsaved_bytes += header.size_bytes
         self._checkpoints.appended(self, header.size_bytes)
@@ -148,6 +160,12 @@ class PartitionLog:
         if not self._durability.acknowledges_after_sync:
             self.on_visible()
         return final
+
+    def _is_full_aged(self, header: BatchHeader) -> bool:
+        """Whether so much time lies between this batch and the segment's first one that the next segment begins."""
+        return self._first_timestamp_ms >= 0 and (
+            header.max_timestamp_ms - self._first_timestamp_ms > self.age.limit_of(self._segments[-1].base_offset)
+        )
 
     def note_aborted(self, row: AbortedTransaction) -> None:
         """The batch that was appended last is the abort marker of this transaction."""
@@ -175,8 +193,38 @@ class PartitionLog:
         segment = Segment(segment_path(self.folder, base_offset), base_offset, self.settings)
         segment.open_for_appends(self._on_synced)
         self._segments.append(segment)
+        self._first_timestamp_ms = NO_TIMESTAMP
         if self._durability.syncs:
             sync_folder(self.folder)
+
+    # Giving up the oldest
+
+    def begin_at(self, offset: int) -> None:
+        """Show nothing before ``offset`` any more, and never again. ``OSError``: disk full, nothing changed."""
+        if offset > self.start_offset:
+            write_start_offset(self.folder, offset)
+            self._given_up_before = offset
+
+    def drop_oldest(self, count: int) -> list[Path]:
+        """Take the first segments out of the log; their files, which are there still under other names.
+
+        ``OSError``: nothing changed, or less than was to be. If all of them go, an empty segment takes their place.
+        """
+        if count == len(self._segments):
+            self.roll()
+        while count > 0 and not self._snapshots.sync(self._segments[count].base_offset):
+            count -= 1  # a start could not know the producers before it
+        if count == 0:
+            return []
+        self.begin_at(self._segments[count].base_offset)
+        gone, self._segments = self._segments[:count], self._segments[count:]
+        self._read_ends = {offset: end for offset, end in self._read_ends.items() if end[0] not in gone}
+        self._open_for_reads = [segment for segment in self._open_for_reads if segment not in gone]
+        doomed = []
+        for segment in gone:
+            doomed.append(segment.doom())
+            self._snapshots.remove(segment.base_offset)
+        return doomed
 
     # Checkpoints
 

@@ -25,10 +25,11 @@ import structlog
 from tallystick.broker.log.aborted import AbortedTransaction
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.files import DRAFT_SUFFIX
-from tallystick.broker.log.segment import Segment, segment_path
-from tallystick.broker.log.segment_index import DamagedIndex
+from tallystick.broker.log.segment import DOOMED_SUFFIX, Segment, segment_path
+from tallystick.broker.log.segment_index import INDEX_SUFFIXES, DamagedIndex
 from tallystick.broker.log.segment_scan import BadBatch, find_batch, is_unwritten, verified_batches
 from tallystick.broker.log.settings import LogSettings
+from tallystick.broker.log.start_offset import read_start_offset
 from tallystick.broker.log.state_snapshots import SUFFIX, StateSnapshots
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import BatchHeader
@@ -75,6 +76,8 @@ class RecoveredLog:
     torn: TornTail | None = None
     replayed_batches: int = 0
     replayed_bytes: int = 0
+    start_offset: int = 0
+    """Before it nothing is read, though a segment may hold more."""
 
 
 class PartitionRecovery:
@@ -96,8 +99,10 @@ class PartitionRecovery:
     def run(self) -> RecoveredLog:
         """Bring the folder in order. ``CorruptData`` with file, position and offset if there is damage."""
         found = self._found
+        found.start_offset = read_start_offset(self._folder)
         bases, snapshot_offsets = self._list()
         self.snapshots = StateSnapshots(self._folder, snapshot_offsets)
+        bases = self._drop_before(found.start_offset, bases)
         found.segments = [Segment(segment_path(self._folder, base), base, self._settings) for base in bases]
         for segment in found.segments:
             segment.load(self._boots)
@@ -122,7 +127,7 @@ class PartitionRecovery:
         bases, snapshots, sidecars = [], [], []
         for entry in os.scandir(self._folder):
             path = Path(entry.path)
-            if path.suffix == DRAFT_SUFFIX:
+            if path.suffix in (DRAFT_SUFFIX, DOOMED_SUFFIX):
                 path.unlink()
             elif not path.stem.isdecimal():
                 continue
@@ -130,12 +135,27 @@ class PartitionRecovery:
                 bases.append(int(path.stem))
             elif path.suffix == SUFFIX:
                 snapshots.append(int(path.stem))
-            elif path.suffix in (".index", ".txnindex"):
+            elif path.suffix in INDEX_SUFFIXES:
                 sidecars.append(path)
         for path in sidecars:
             if int(path.stem) not in set(bases):
                 path.unlink()
         return sorted(bases), snapshots
+
+    def _drop_before(self, start_offset: int, bases: list[int]) -> list[int]:
+        """Remove the segments that lie before the start: a crash interrupted that, or it was not yet time.
+
+        They stay if the state before the first of the others would have to be replayed from them.
+        """
+        first = max((base for base in bases if base <= start_offset), default=-1)
+        if first in bases[:1] or self.snapshots.load(first, None) is None or not self.snapshots.sync(first):
+            return bases
+        for base in bases:
+            if base < first:
+                segment_path(self._folder, base).unlink()
+                for suffix in INDEX_SUFFIXES:
+                    segment_path(self._folder, base).with_suffix(suffix).unlink(missing_ok=True)
+        return [base for base in bases if base >= first]
 
     def _is_whole(self, segment: Segment) -> bool:
         stored = segment.index.stored

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -27,6 +28,8 @@ from tallystick.wire.batch import HEADER_BYTES, BatchHeader, MalformedBatch, rea
 
 logger = structlog.get_logger(__name__)
 
+DOOMED_SUFFIX: Final = ".deleted"
+"""Added to the name of a segment that left its log; a start removes such files."""
 _WALK_BYTES = 64 * 1024
 
 
@@ -102,11 +105,20 @@ class Segment:
         self.release()
         self.file = SyncedFile(open_for_append(self.path), on_synced)
 
-    def remove_files(self) -> None:
-        """Remove log and index from the disk."""
+    def doom(self) -> Path:
+        """Take the file out of the log by its name, and remove its index; the file's new name. ``OSError``."""
         self.release()
         self.index.reset()
-        self.path.unlink(missing_ok=True)
+        doomed = self.path.with_name(self.path.name + DOOMED_SUFFIX)
+        self.path.replace(doomed)
+        return doomed
+
+    @property
+    def largest_timestamp_ms(self) -> int:
+        """The largest time of its records; if none has one, when the file was written."""
+        if self.max_timestamp_ms >= 0:
+            return self.max_timestamp_ms
+        return os.fstat(self.fd).st_mtime_ns // 1_000_000
 
     # A start
 

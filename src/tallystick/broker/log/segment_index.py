@@ -28,6 +28,7 @@ from tallystick.broker.log.files import append_all, open_for_append
 from tallystick.errors import TallystickError
 
 NO_TIMESTAMP: Final = -1
+INDEX_SUFFIXES: Final = (".index", ".txnindex")
 _MAGIC: Final = b"TSINDEX\x01"
 _HEADER: Final = struct.Struct("<8s16sIqqqqIqqqIqI")
 HEADER_BYTES: Final = 128

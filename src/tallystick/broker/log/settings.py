@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crc32c import crc32c
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
@@ -22,6 +24,24 @@ class LogSettings:
     log_segment_bytes: int = 1024 * 1024 * 1024
     log_index_interval_bytes: int = 4096
     log_flush_interval_ms: int = 1_000
+    log_retention_check_interval_ms: int = 300_000
 
 
 DEFAULTS = LogSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentAge:
+    """How old a segment grows before the next one is begun (``segment.ms``), less up to ``jitter_ms``.
+
+    The jitter comes from the segment's offset: it is another one for each segment and the same after a restart.
+    """
+
+    ms: int = 604_800_000
+    jitter_ms: int = 0
+
+    def limit_of(self, base_offset: int) -> int:
+        if self.jitter_ms <= 0:
+            return self.ms
+        jitter = min(self.jitter_ms, self.ms)
+        return self.ms - crc32c(base_offset.to_bytes(8, "big")) * jitter // 2**32

@@ -9,6 +9,7 @@ segment that is written to. One that does not verify counts as missing: the stat
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,6 +53,17 @@ class StateSnapshots:
         if found is None or found[0] != offset or (last_crc is not None and found[1] != last_crc):
             return None
         return found[2]
+
+    def sync(self, offset: int) -> bool:
+        """Bring the one at ``offset`` to the disk; False if there is none."""
+        if offset not in self.offsets:
+            return False
+        fd = os.open(snapshot_path(self._folder, offset), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        return True
 
     def remove(self, offset: int) -> None:
         """Remove the one at ``offset``, if there is one."""

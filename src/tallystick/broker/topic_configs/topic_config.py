@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tallystick.broker.log.settings import LogSettings
+from tallystick.broker.log.old_segments import Retention
+from tallystick.broker.log.settings import LogSettings, SegmentAge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,16 @@ class TopicConfig:
     @property
     def log_append_time(self) -> bool:
         return self.message_timestamp_type == "LogAppendTime"
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(retention_ms=self.retention_ms, retention_bytes=self.retention_bytes, deletes=self.deletes)
+
+    @property
+    def segment_age(self) -> SegmentAge:
+        """A compacted log looks at closed segments only: their age is bounded by the compaction lag, too."""
+        ms = min(self.segment_ms, self.max_compaction_lag_ms) if self.compacts else self.segment_ms
+        return SegmentAge(ms=ms, jitter_ms=self.segment_jitter_ms)
 
     def log_settings(self, of_node: LogSettings) -> LogSettings:
         """The node's log settings with this topic's in their place."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from hypothesis import settings
 from tests.support.brokers import Cluster, Names, Stack, unique_name
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 # How long an example takes says something about the machine, and nothing about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+settings.register_profile("untimed", deadline=None)  # a machine that is busy fails nothing
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,9 @@ class Connection:
             pass
         except MalformedFrame as error:
             log.warning("a malformed request ends its connection", reason=str(error))
-        except Exception:
+        except Exception as error:
+            if error is self._reader.exception():  # the network's, such as a host that cannot be reached any more
+                return
             # The edge of this connection's loop: a bug in a handler ends the connection, and is told in full.
             log.exception("a request failed in a way that has no error code; its connection ends")
 
@@ -298,7 +300,9 @@ class Connection:
         """Handle one request; False if the connection must end."""
         header = read_request_header(frame)
         authentication = self._authentication
-        if authentication is not None and not authentication.admits(header.api_key, now_ms=self._node.clock.now_ms()):
+        if authentication is not None and not authentication.admits(
+            header.api_key, now_ms=self._node.clock.monotonic_ms()
+        ):
             self._log.warning(
                 "a request before authentication, or after it ran out, ends its connection", api_key=header.api_key
             )
@@ -350,7 +354,7 @@ class Connection:
         length = int.from_bytes(prefix, "big", signed=True)
         if not 0 <= length <= self._premises.bounds.sasl_server_max_receive_size:
             raise MalformedFrame(f"a SASL token of {length} bytes")
-        reply = authentication.authenticate(await self._read(length), now_ms=self._node.clock.now_ms())
+        reply = authentication.authenticate(await self._read(length), now_ms=self._node.clock.monotonic_ms())
         if reply.error is ErrorCode.none:
             await self._answers.send([len(reply.token).to_bytes(LENGTH_BYTES, "big"), reply.token], after_write=0)
         return await self._goes_on(authentication)

@@ -35,6 +35,8 @@ MAX_RECORD_ERRORS: Final = 100
 MAX_FETCH_WAIT_MS: Final = 60_000
 MAX_TOPIC_NAME_LENGTH: Final = 249
 MAX_PARTITIONS_PER_TOPIC: Final = 10_000
+MAX_LOG_LINES_PER_REQUEST: Final = 10
+"""About its rows: the others are answered all the same."""
 MAX_PARTITIONS: Final = 200_000
 """Of the node, where the system does not limit open files."""
 MAX_PARTITIONS_PER_REQUEST: Final = 10_000

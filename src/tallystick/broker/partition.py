@@ -24,6 +24,7 @@ from tallystick.broker.producer_expiry import IdleProducers
 from tallystick.broker.producer_snapshot import ReplayedProducers
 from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
 from tallystick.broker.topic_configs import TopicConfig
+from tallystick.broker.unpacking import Unpacking
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import Batch, BatchHeader, MalformedBatch, read_header
@@ -124,8 +125,11 @@ class Partition:
         # A transaction may have begun in what retention has removed since.
         return max(self._producers.last_stable_offset(self._log.visible_offset), self._log.start_offset)
 
-    def append(self, batch: Batch, *, verify: Verify) -> Appended:
-        """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused."""
+    def append(self, batch: Batch, *, verify: Verify, unpacking: Unpacking | None = None) -> Appended:
+        """Check and write one batch from a client. ``ApiError`` with the code to answer if it is refused.
+
+        ``unpacking`` is what the batches of its request may cost together; None: of a request of its own.
+        """
         header = checked_header(batch, self.config)
         decision = self._producers.check(header)
         if isinstance(decision, Duplicate):
@@ -138,7 +142,12 @@ class Partition:
             )
         now_ms = self._clock.now_ms()
         header, batch = as_stored(
-            header, batch, config=self.config, now_ms=now_ms, partition=f"{self.topic}-{self.index}"
+            header,
+            batch,
+            config=self.config,
+            now_ms=now_ms,
+            partition=f"{self.topic}-{self.index}",
+            unpacking=unpacking or Unpacking(),
         )
         if isinstance(decision, Reject):
             raise ApiError(decision.code, decision.reason)

@@ -16,6 +16,7 @@ from typing import Final
 
 from tallystick.broker.limits import MAX_RECORD_ERRORS
 from tallystick.broker.topic_configs import TopicConfig
+from tallystick.broker.unpacking import Unpacking
 from tallystick.wire.batch import (
     COMPRESSION_MASK,
     DELETE_HORIZON,
@@ -33,7 +34,7 @@ from tallystick.wire.batch import (
     read_header,
     write_batch,
 )
-from tallystick.wire.compression import CODECS, GZIP, ZSTD, DecompressedTooLarge, compress, decompress
+from tallystick.wire.compression import CODECS, GZIP, ZSTD, compress
 from tallystick.wire.errors import ApiError, ErrorCode
 from tallystick.wire.records import RecordSpan, check_framing, record_spans
 
@@ -112,7 +113,7 @@ def _too_large(size: int, config: TopicConfig) -> ApiError:
 
 
 def as_stored(
-    header: BatchHeader, batch: Batch, *, config: TopicConfig, now_ms: int, partition: str
+    header: BatchHeader, batch: Batch, *, config: TopicConfig, now_ms: int, partition: str, unpacking: Unpacking
 ) -> tuple[BatchHeader, Batch]:
     """The batch as its topic wants it. ``RecordsRefused`` or another ``ApiError`` if its records are not right."""
     codec = header.attributes & COMPRESSION_MASK
@@ -122,7 +123,7 @@ def as_stored(
     max_timestamp_ms = header.max_timestamp_ms
     if codec or target or look.is_due:
         try:
-            content = _decompressed(codec, batch)
+            content = unpacking.unpack(codec, bytes(batch[HEADER_BYTES:]), records=header.record_count)
             if look.is_due:
                 max_timestamp_ms = look.through(content)
             elif codec:
@@ -152,13 +153,6 @@ def _level(codec: int, config: TopicConfig) -> int | None:
     if codec == GZIP:
         return None if config.compression_gzip_level < 0 else config.compression_gzip_level
     return config.compression_zstd_level if codec == ZSTD else None
-
-
-def _decompressed(codec: int, batch: Batch) -> bytes:
-    try:
-        return decompress(codec, bytes(batch[HEADER_BYTES:]))
-    except DecompressedTooLarge as error:
-        raise ApiError(ErrorCode.message_too_large, str(error)) from error
 
 
 class _Look:

@@ -30,6 +30,8 @@ from tallystick.wire.batch import (
 )
 from tallystick.wire.compression import CODECS, compress, decompress
 
+SHORTEST_RECORD_BYTES: Final = 7
+"""Its length, attributes, time stamp, offset, no key, no value, no headers: a byte each."""
 _VARINT_MORE: Final = 0x80
 _MARKER_KEY: Final = struct.Struct(">hh")
 _MARKER_VALUE: Final = struct.Struct(">hi")
@@ -203,6 +205,8 @@ def check_framing(data: bytes, count: int) -> None:
 
     Nothing inside the records is looked at: this is what every compressed batch of a client pays.
     """
+    if count * SHORTEST_RECORD_BYTES > len(data):
+        raise MalformedBatch(f"{len(data)} bytes do not hold {count} records")
     at = 0
     try:
         for _ in range(count):

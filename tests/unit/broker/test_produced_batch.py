@@ -10,6 +10,7 @@ from tests.support.batches import Record, hand_made
 from tallystick.broker.limits import MAX_RECORD_ERRORS
 from tallystick.broker.produced_batch import RecordsRefused, as_stored, checked_header
 from tallystick.broker.topic_configs import TopicConfig
+from tallystick.broker.unpacking import Unpacking
 from tallystick.wire.batch import HEADER_BYTES, LOG_APPEND_TIME, BatchHeader, check_crc
 from tallystick.wire.compression import MAX_DECOMPRESSED_BYTES
 from tallystick.wire.errors import ApiError, ErrorCode
@@ -21,7 +22,7 @@ DEFAULTS = TopicConfig()
 
 def stored(batch: bytes, config: TopicConfig = DEFAULTS) -> tuple[BatchHeader, bytes | memoryview]:
     header = checked_header(batch, config)
-    return as_stored(header, batch, config=config, now_ms=NOW_MS, partition="t-0")
+    return as_stored(header, batch, config=config, now_ms=NOW_MS, partition="t-0", unpacking=Unpacking())
 
 
 @pytest.mark.parametrize(

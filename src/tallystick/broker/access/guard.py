@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import structlog
 
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.limits import MAX_LOG_LINES_PER_REQUEST
 from tallystick.broker.security.acl import CLUSTER_NAME, Operation, ResourceType
 from tallystick.broker.security.authorizer import Authorizer
 from tallystick.wire.errors import ErrorCode
@@ -32,6 +33,7 @@ class Visit:
     original: Any
     response: Any = None
     refused: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    may_log: int = MAX_LOG_LINES_PER_REQUEST
 
     def may(self, operation: Operation, resource_type: ResourceType, name: str) -> bool:
         """Whether the client may do this."""
@@ -41,7 +43,8 @@ class Visit:
     def must(self, operation: Operation, resource_type: ResourceType, name: str) -> bool:
         """The same, and a refusal is logged: the client asked for this very resource."""
         allowed = self.may(operation, resource_type, name)
-        if not allowed:
+        if not allowed and self.may_log:
+            self.may_log -= 1
             logger.info(
                 "denied",
                 principal=str(self.context.principal),

@@ -8,6 +8,7 @@ Versions 0 to 2 are named in ApiVersions and refused, as Apache Kafka 4 does: li
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,8 +16,10 @@ import structlog
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.handlers.transactional_batches import refusals
+from tallystick.broker.limits import MAX_LOG_LINES_PER_REQUEST
 from tallystick.broker.partition import Appended
 from tallystick.broker.produced_batch import RecordsRefused
+from tallystick.broker.unpacking import Unpacking
 from tallystick.wire import schema
 from tallystick.wire.batch import codec_of
 from tallystick.wire.compression import ZSTD
@@ -32,13 +35,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 async def handle(context: RequestContext, request: Any) -> Any:
     refused = refusals(context, request)
     build = schema.response("produce", context.api_version)
+    work = _Work(context, request)
     responses = tuple(
         build.TopicProduceResponse(
             name=topic.name,
             partition_responses=tuple(
-                _partition(
-                    build, context, request, topic.name, data, refused.get((topic.name, data.index), ErrorCode.none)
-                )
+                _partition(build, work, topic.name, data, refused.get((topic.name, data.index), ErrorCode.none))
                 for data in topic.partition_data
             ),
         )
@@ -49,13 +51,28 @@ async def handle(context: RequestContext, request: Any) -> Any:
     return build.ProduceResponse(responses=responses, throttle_time=timedelta(0))
 
 
-def _partition(build: Any, context: RequestContext, request: Any, topic: str, data: Any, refusal: ErrorCode) -> Any:
+@dataclass(slots=True)
+class _Work:
+    """One request, and what its batches may still cost together."""
+
+    context: RequestContext
+    request: Any
+    unpacking: Unpacking = field(default_factory=Unpacking)
+    may_log: int = MAX_LOG_LINES_PER_REQUEST
+
+    def log_refusal(self, topic: str, index: int, error: ApiError) -> None:
+        if self.may_log:
+            self.may_log -= 1
+            logger.info("a batch is refused", topic=topic, partition=index, code=error.code.name, reason=error.message)
+
+
+def _partition(build: Any, work: _Work, topic: str, data: Any, refusal: ErrorCode) -> Any:
     code, message = ErrorCode.none, None
     base_offset = log_start_offset = -1
     log_append_time = None
     record_errors: tuple[Any, ...] = ()
     try:
-        appended = _append(context, request, topic, data, refusal)
+        appended = _append(work, topic, data, refusal)
         base_offset = appended.base_offset
         log_start_offset = appended.log_start_offset
         if appended.log_append_time_ms is not None:
@@ -67,7 +84,7 @@ def _partition(build: Any, context: RequestContext, request: Any, topic: str, da
                 build.BatchIndexAndErrorMessage(batch_index=row.batch_index, batch_index_error_message=row.message)
                 for row in error.record_errors
             )
-        logger.info("a batch is refused", topic=topic, partition=data.index, code=code.name, reason=message)
+        work.log_refusal(topic, data.index, error)
     return build.PartitionProduceResponse(
         index=data.index,
         error_code=code,
@@ -79,9 +96,10 @@ def _partition(build: Any, context: RequestContext, request: Any, topic: str, da
     )
 
 
-def _append(context: RequestContext, request: Any, topic: str, data: Any, refusal: ErrorCode) -> Appended:
-    if request.acks not in _LEGAL_ACKS:
-        raise ApiError(ErrorCode.invalid_required_acks, f"acks={request.acks}")
+def _append(work: _Work, topic: str, data: Any, refusal: ErrorCode) -> Appended:
+    context, acks = work.context, work.request.acks
+    if acks not in _LEGAL_ACKS:
+        raise ApiError(ErrorCode.invalid_required_acks, f"acks={acks}")
     partition = context.node.partitions.partition(topic, data.index)
     if partition is None:
         raise ApiError(ErrorCode.unknown_topic_or_partition, f"there is no partition {topic}-{data.index}")
@@ -91,7 +109,9 @@ def _append(context: RequestContext, request: Any, topic: str, data: Any, refusa
         raise ApiError(ErrorCode.unsupported_compression_type, f"version {context.api_version} does not know zstd")
     if refusal is ErrorCode.transactional_id_authorization_failed:
         raise ApiError(refusal, "transactional batches without a transactional id")
-    return partition.append(data.records, verify=lambda _producer_id, _producer_epoch: int(refusal))
+    return partition.append(
+        data.records, verify=lambda _producer_id, _producer_epoch: int(refusal), unpacking=work.unpacking
+    )
 
 
 API = Api(key=0, name="produce", min_version=3, max_version=12, advertised_min_version=0, handle=handle)

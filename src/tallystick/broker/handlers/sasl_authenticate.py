@@ -17,7 +17,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
         return build.SaslAuthenticateResponse(
             error_code=ErrorCode.illegal_sasl_state, error_message="this listener has no SASL", auth_bytes=b""
         )
-    reply = authentication.authenticate(bytes(request.auth_bytes), now_ms=context.node.clock.now_ms())
+    reply = authentication.authenticate(bytes(request.auth_bytes), now_ms=context.node.clock.monotonic_ms())
     return build.SaslAuthenticateResponse(
         error_code=reply.error,
         error_message=reply.message,

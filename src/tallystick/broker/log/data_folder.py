@@ -81,7 +81,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_fd = _lock(path)
         except OSError as error:
             raise ConfigurationError(

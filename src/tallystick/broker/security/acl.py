@@ -6,6 +6,8 @@ Owns: the values and whether a filter matches an entry. Must not know: who asks,
 from __future__ import annotations
 
 import enum
+import ipaddress
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from tallystick.broker.security.principal import parse_principal
@@ -148,6 +150,23 @@ def concerns(acl: Acl, resource_name: str) -> bool:
     if acl.pattern_type is PatternType.PREFIXED:
         return resource_name.startswith(acl.resource_name)
     return acl.resource_name in (resource_name, WILDCARD)
+
+
+def is_from(acl: Acl, host: str) -> bool:
+    """Whether the entry is about clients of this address.
+
+    One address has several texts, and Java writes IPv6 in the long one: ``0:0:0:0:0:0:0:1``. An entry that denies must
+    not be blind to the other.
+    """
+    return acl.host in (WILDCARD, host) or _address(acl.host) == host
+
+
+@lru_cache(maxsize=1_000)
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
 
 
 def checked_acl(

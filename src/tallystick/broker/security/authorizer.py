@@ -21,11 +21,14 @@ from tallystick.broker.security.acl import (
     PatternType,
     Permission,
     ResourceType,
+    is_from,
 )
 from tallystick.broker.security.acls import Acls
 from tallystick.broker.security.principal import Principal
 
 MAX_REMEMBERED: Final = 20_000
+MAX_REMEMBERED_NAME: Final = 255
+"""Longer ones, which no topic has, are decided each time: a client may ask about names of 32 KB, and never the same."""
 
 _IMPLY: Final[dict[Operation, frozenset[Operation]]] = {
     Operation.DESCRIBE: frozenset({Operation.READ, Operation.WRITE, Operation.DELETE, Operation.ALTER}),
@@ -56,6 +59,8 @@ class Authorizer:
         if self._version != self._acls.version or len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
             self._version = self._acls.version
+        if len(name) > MAX_REMEMBERED_NAME:
+            return self._decide(principal, host, operation, resource_type, name)
         question = (principal, host, operation, resource_type, name)
         answer = self._remembered.get(question)
         if answer is None:
@@ -71,7 +76,7 @@ class Authorizer:
         found = allowed = False
         for acl in self._acls.concerning(resource_type, name):
             found = True
-            if acl.principal not in who or acl.host not in (WILDCARD, host):
+            if acl.principal not in who or not is_from(acl, host):
                 continue
             if acl.permission is Permission.DENY:
                 if acl.operation in (Operation.ALL, operation):
@@ -88,7 +93,7 @@ class Authorizer:
         entries = [
             acl
             for acl in self._acls.of_type(resource_type)
-            if acl.principal in who and acl.host in (WILDCARD, host) and acl.operation in (Operation.ALL, operation)
+            if acl.principal in who and is_from(acl, host) and acl.operation in (Operation.ALL, operation)
         ]
         denied = {_pattern(acl) for acl in entries if acl.permission is Permission.DENY}
         if (PatternType.LITERAL, WILDCARD) in denied:

@@ -5,6 +5,7 @@ Owns: SCRAM credentials by user and mechanism, the fixed users of PLAIN. Must no
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -52,14 +53,24 @@ class Credentials:
         return not self._scram and not self._plain_users
 
     def is_password(self, user: str, password: str) -> bool:
-        """Whether the password is the user's. A name that does not exist takes as long as one that does."""
+        """Whether the password is the user's. Every name takes as long as one that has a credential."""
         fixed = self._plain_users.get(user)
-        if fixed is not None:
-            return hmac.compare_digest(fixed.encode(), password.encode())
-        for mechanism, credential in self._scram.get(user, {}).items():
-            return is_password(mechanism, credential, password)
-        derive(ScramMechanism.SCRAM_SHA_256, password, salt=b"\0" * SALT_BYTES, iterations=MIN_ITERATIONS)
-        return False
+        if fixed is None:
+            for mechanism, credential in self._scram.get(user, {}).items():
+                return is_password(mechanism, credential, password)
+        for mechanism in ScramMechanism:
+            like = self.like(mechanism, user)
+            if like is not None:
+                derive(mechanism, password, salt=like.salt, iterations=like.iterations)
+                break
+        else:
+            derive(ScramMechanism.SCRAM_SHA_256, password, salt=bytes(SALT_BYTES), iterations=MIN_ITERATIONS)
+        return hmac.compare_digest(_digest(fixed or ""), _digest(password)) and fixed is not None
+
+    def like(self, mechanism: ScramMechanism, user: str) -> ScramCredential | None:
+        """Some credential that there is, always the same for this name while there are the same users."""
+        every = [held[mechanism] for held in self._scram.values() if mechanism in held]
+        return every[int.from_bytes(_digest(user)[:8], "big") % len(every)] if every else None
 
     def apply(self, record: SecurityRecord) -> None:
         """Take one record in, live or at start; those about something else are ignored."""
@@ -83,6 +94,10 @@ class Credentials:
         for user, held in self._scram.items():
             for mechanism, credential in held.items():
                 yield credential_record(user, mechanism, credential)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def credential_record(user: str, mechanism: ScramMechanism, credential: ScramCredential) -> ScramCredentialSet:

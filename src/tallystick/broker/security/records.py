@@ -18,12 +18,24 @@ class ScramCredentialSet(JournalRecord, frozen=True, tag="scram-credential-set")
     stored_key: bytes
     server_key: bytes
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(user={self.user!r}, mechanism={self.mechanism!r})"
+
 
 class ScramCredentialRemoved(JournalRecord, frozen=True, tag="scram-credential-removed"):
     """The user has no credential for this mechanism any more."""
 
     user: str
     mechanism: str
+
+
+class DecoyKeySet(JournalRecord, frozen=True, tag="decoy-key-set"):
+    """What the salts of names that do not exist are made with: kept, lest a restart tells which names those are."""
+
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
 
 class AclAdded(JournalRecord, frozen=True, tag="acl-added"):
@@ -50,4 +62,4 @@ class AclRemoved(JournalRecord, frozen=True, tag="acl-removed"):
     permission: int
 
 
-SecurityRecord = ScramCredentialSet | ScramCredentialRemoved | AclAdded | AclRemoved
+SecurityRecord = DecoyKeySet | ScramCredentialSet | ScramCredentialRemoved | AclAdded | AclRemoved

@@ -95,6 +95,9 @@ def is_password(mechanism: ScramMechanism, credential: ScramCredential, password
     return hmac.compare_digest(made.stored_key, credential.stored_key)
 
 
+_NOBODYS: Final = ScramCredential(salt=b"", stored_key=b"", server_key=b"")
+"""Is calculated with for a name that does not exist, so that it takes as long, and fits no proof."""
+
 FindCredential = Callable[[str], ScramCredential | None]
 
 
@@ -102,14 +105,24 @@ class ScramServer:
     """One exchange: ``step`` takes the client's first and final message and gives the server's.
 
     ``nonce`` is this server's part of it, fresh and random. ``decoy_key`` makes the salt that is told for a name that
-    does not exist, always the same one for the same name, so that nobody can find out which names there are.
+    does not exist, always the same one for the same name, so that nobody can find out which names there are; its length
+    and the iterations are those of ``like``, a credential that there is.
     """
 
-    def __init__(self, mechanism: ScramMechanism, find: FindCredential, *, nonce: str, decoy_key: bytes) -> None:
+    def __init__(
+        self,
+        mechanism: ScramMechanism,
+        find: FindCredential,
+        *,
+        nonce: str,
+        decoy_key: bytes,
+        like: FindCredential = lambda _: None,
+    ) -> None:
         self._mechanism = mechanism
         self._find = find
         self._server_nonce = nonce
         self._decoy_key = decoy_key
+        self._like = like
         self._name = ""
         self._nonce = ""
         self._gs2_header = ""
@@ -142,8 +155,7 @@ class ScramServer:
             raise AuthenticationFailed("acting for another user is not supported")
         self._credential = self._find(self._name)
         if self._credential is None:
-            salt = hmac.digest(self._decoy_key, self._name.encode(), "sha256")[:SALT_BYTES]
-            iterations = MIN_ITERATIONS
+            salt, iterations = self._decoy()
         else:
             salt, iterations = self._credential.salt, self._credential.iterations
         self._nonce = first["nonce"] + self._server_nonce
@@ -151,6 +163,12 @@ class ScramServer:
         reply = f"r={self._nonce},s={base64.b64encode(salt).decode()},i={iterations}"
         self._signed = f"{text[header.end() :]},{reply}"
         return Step(reply.encode())
+
+    def _decoy(self) -> tuple[bytes, int]:
+        like = self._like(self._name)
+        size, iterations = (SALT_BYTES, MIN_ITERATIONS) if like is None else (len(like.salt), like.iterations)
+        salt = hmac.digest(self._decoy_key, self._name.encode(), "sha512")
+        return (salt * (size // len(salt) + 1))[:size], iterations
 
     def _final(self, text: str) -> Step:
         final = _FINAL.fullmatch(text)
@@ -160,16 +178,14 @@ class ScramServer:
             raise AuthenticationFailed("the SCRAM nonce is not the one of this exchange")
         if _base64(final["binding"]) != self._gs2_header.encode():
             raise AuthenticationFailed("the SCRAM channel binding is not the one of the first message")
-        credential, mechanism = self._credential, self._mechanism
-        if credential is None:
-            raise AuthenticationFailed
+        credential, mechanism = self._credential or _NOBODYS, self._mechanism
         signed = f"{self._signed},{text[: text.rindex(',p=')]}".encode()
         signature = mechanism.hmac(credential.stored_key, signed)
         proof = _base64(final["proof"])
         if len(proof) != len(signature):
             raise AuthenticationFailed
         client_key = bytes(left ^ right for left, right in zip(proof, signature, strict=True))
-        if not hmac.compare_digest(mechanism.hash(client_key), credential.stored_key):
+        if not hmac.compare_digest(mechanism.hash(client_key), credential.stored_key) or self._credential is None:
             raise AuthenticationFailed
         verifier = base64.b64encode(mechanism.hmac(credential.server_key, signed)).decode()
         return Step(f"v={verifier}".encode(), principal=user(self._name))

@@ -16,7 +16,7 @@ import structlog
 from tallystick.broker.security import plain
 from tallystick.broker.security.authentication import Authentication
 from tallystick.broker.security.authorizer import Authorizer
-from tallystick.broker.security.listeners import Listener, check_exposure, read_listeners
+from tallystick.broker.security.listeners import Listener, check_exposure, is_loopback, read_listeners
 from tallystick.broker.security.mechanism import Exchange
 from tallystick.broker.security.scram import BY_NAME, NONCE_BYTES, ScramMechanism, ScramServer
 from tallystick.broker.security.settings import SecuritySettings
@@ -79,10 +79,17 @@ class Security:
                 super_users=settings.authorizer.super_principals(),
                 allow_if_no_acl=settings.authorizer.allow_everyone_if_no_acl_found,
             )
-        self._decoy_key = secrets.token_bytes(32)
+        has_sasl = any(listener.protocol.has_sasl for listener in self.listeners)
+        fresh_key = secrets.token_bytes(32)
+        self._decoy_key = store.decoy_key(fresh_key) if has_sasl else fresh_key
         self._exchanges = self._make_exchanges(settings.sasl.sasl_enabled_mechanisms)
-        if store.credentials.is_empty and any(listener.protocol.has_sasl for listener in self.listeners):
+        if store.credentials.is_empty and has_sasl:
             logger.warning("a listener wants passwords, and there is no user; make one with `tallystick users add`")
+        if self.authorizer is None and not all(is_loopback(listener.host) for listener in self.listeners):
+            logger.warning(
+                "there are no access control lists: whoever logs in may do everything, also change others' passwords",
+                remedy="--acls, or authorizer.class.name",
+            )
 
     def _make_exchanges(self, names: tuple[str, ...]) -> Mapping[str, Callable[[], Exchange]]:
         credentials = self.store.credentials
@@ -101,6 +108,7 @@ class Security:
                 lambda user: self.store.credentials.find(mechanism, user),
                 nonce=secrets.token_urlsafe(NONCE_BYTES),
                 decoy_key=self._decoy_key,
+                like=lambda user: self.store.credentials.like(mechanism, user),
             )
 
         return make

@@ -34,7 +34,7 @@ class ConnectionSettings:
 
     ``max_connections`` is 4,000 here: the limit must lie below the number of files that a process may have open.
     ``queued_max_request_bytes`` is 256 MiB here and unbounded in Apache Kafka: requests that are read or worked at, and
-    answers that are not sent yet, never take much more, over all connections. ``sasl_server_max_receive_size``, 64 KiB
+    answers that are not sent yet, never take much more, over all connections. ``sasl_server_max_receive_size``, 16 KiB
     here, bounds every frame of a connection that has not authenticated.
     """
 
@@ -44,7 +44,7 @@ class ConnectionSettings:
     connections_max_idle_ms: int = 600_000
     socket_request_max_bytes: int = 100 * 1024 * 1024
     queued_max_request_bytes: int = 256 * 1024 * 1024
-    sasl_server_max_receive_size: int = 64 * 1024
+    sasl_server_max_receive_size: int = 16 * 1024
     connection_failed_authentication_delay_ms: int = 100
 
     def per_ip(self, host: str) -> int:

@@ -8,6 +8,8 @@ while no broker runs.
 
 from __future__ import annotations
 
+import contextlib
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,7 @@ from tallystick.broker.log.journal import FileJournal
 from tallystick.broker.log.partition_recovery import TornTail
 from tallystick.broker.security.acls import Acls
 from tallystick.broker.security.credentials import Credentials
-from tallystick.broker.security.records import SecurityRecord
+from tallystick.broker.security.records import DecoyKeySet, SecurityRecord
 from tallystick.wire.errors import ApiError, ErrorCode
 
 logger = structlog.get_logger(__name__)
@@ -33,6 +35,8 @@ class SecurityStore:
     def __init__(self, path: Path, durability: Durability, *, plain_users: Mapping[str, str] | None = None) -> None:
         self.credentials = Credentials(plain_users)
         self.acls = Acls()
+        self._decoy_key: bytes | None = None
+        _close_to_others(path)
         self._journal: FileJournal[SecurityRecord] = FileJournal(path, SecurityRecord, durability)
         for record in self._journal.replay():
             self._apply(record)
@@ -45,12 +49,22 @@ class SecurityStore:
         return self._journal.torn
 
     def _apply(self, record: SecurityRecord) -> None:
+        if isinstance(record, DecoyKeySet):
+            self._decoy_key = record.key
         self.credentials.apply(record)
         self.acls.apply(record)
 
     def _snapshot(self) -> Iterable[SecurityRecord]:
+        if self._decoy_key is not None:
+            yield DecoyKeySet(key=self._decoy_key)
         yield from self.credentials.snapshot()
         yield from self.acls.snapshot()
+
+    def decoy_key(self, fresh: bytes) -> bytes:
+        """The key that is kept for decoys: ``fresh`` becomes it if there is none yet."""
+        if self._decoy_key is None:
+            self.commit([DecoyKeySet(key=fresh)])
+        return self._decoy_key or fresh
 
     def commit(self, records: Iterable[SecurityRecord]) -> None:
         """Write the records and then apply them; ``ApiError`` if the disk refuses one, which is then not applied."""
@@ -74,3 +88,12 @@ class SecurityStore:
     def close(self) -> None:
         """Close the file."""
         self._journal.close()
+
+
+def _close_to_others(path: Path) -> None:
+    """A copy, or a restored backup, may have come with everybody's rights."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            logger.warning("others could read the security journal; only its owner can now", file=str(path))
+            path.chmod(0o600)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from kio.index import load_request_schema
+from structlog.testing import capture_logs
 from tests.support.messages import random_message
 from tests.support.wire import nested, request
 from tests.unit.broker.in_process import opened
@@ -19,6 +20,7 @@ from tests.unit.broker.in_process import opened
 from tallystick.broker.access.guard import guarded
 from tallystick.broker.access.table import ACCESS, OPEN, UNDECLARED, secured
 from tallystick.broker.api import Api, RequestContext
+from tallystick.broker.limits import MAX_LOG_LINES_PER_REQUEST
 from tallystick.broker.node import Node
 from tallystick.broker.registry import APIS
 from tallystick.broker.security.acl import CLUSTER_NAME, Acl, Operation, PatternType, Permission, ResourceType
@@ -395,3 +397,19 @@ def test_without_an_authorizer_the_lists_are_not_looked_at_and_say_so(tmp_path: 
         wanted: dict[str, Any] = dict.fromkeys(("resource_name_filter", "principal_filter", "host_filter"))
         wanted |= dict.fromkeys(("resource_type_filter", "pattern_type_filter", "operation", "permission_type"), 1)
         assert ask(node, "describe_acls", 3, **wanted).error_code is ErrorCode.security_disabled
+
+
+def test_a_request_of_very_many_refused_rows_fills_a_few_lines_of_the_log(node: Node) -> None:
+    names = tuple(nested("metadata", 9, "MetadataRequestTopic", name=f"t-{number}") for number in range(500))
+    with capture_logs() as logs:
+        answer = ask(
+            node,
+            "metadata",
+            9,
+            topics=names,
+            allow_auto_topic_creation=False,
+            include_cluster_authorized_operations=False,
+            include_topic_authorized_operations=False,
+        )
+    assert {row.error_code for row in answer.topics} == {ErrorCode.topic_authorization_failed}
+    assert len([line for line in logs if line["event"] == "denied"]) == MAX_LOG_LINES_PER_REQUEST

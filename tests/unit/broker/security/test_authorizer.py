@@ -19,7 +19,7 @@ from tallystick.broker.security.acl import (
     checked_acl,
 )
 from tallystick.broker.security.acls import Acls
-from tallystick.broker.security.authorizer import Authorizer
+from tallystick.broker.security.authorizer import MAX_REMEMBERED_NAME, Authorizer
 from tallystick.broker.security.principal import Principal, user
 from tallystick.broker.security.records import AclAdded, AclRemoved
 from tallystick.wire.errors import ApiError
@@ -199,3 +199,30 @@ def test_a_filter_that_means_nothing_is_refused() -> None:
     for bad in (AclFilter(0, None, 1, None, None, 1, 1), AclFilter(1, None, 9, None, None, 1, 1)):
         with pytest.raises(ApiError):
             check_filter(bad)
+
+
+def authorizer_of(*entries: Acl) -> Authorizer:
+    acls = Acls()
+    for entry in entries:
+        acls.apply(AclAdded(*entry))
+    return Authorizer(acls, super_users=frozenset(), allow_if_no_acl=False)
+
+
+def about(host: str, permission: Permission) -> Acl:
+    return Acl(ResourceType.TOPIC, "t", PatternType.LITERAL, "User:alice", host, Operation.READ, permission)
+
+
+@pytest.mark.parametrize("text", ["::1", "0:0:0:0:0:0:0:1", "0000:0000:0000:0000:0000:0000:0000:0001"])
+def test_an_address_is_denied_however_it_is_written(text: str) -> None:
+    """Java writes IPv6 addresses in full, and entries are copied from there."""
+    authorizer = authorizer_of(about("*", Permission.ALLOW), about(text, Permission.DENY))
+    question = (Operation.READ, ResourceType.TOPIC, "t")
+    assert not authorizer.allows(user("alice"), "::1", *question)
+    assert authorizer.allows(user("alice"), "::2", *question)
+
+
+def test_what_is_asked_about_endless_names_is_not_remembered() -> None:
+    authorizer = authorizer_of(about("*", Permission.ALLOW))
+    for length in (MAX_REMEMBERED_NAME, MAX_REMEMBERED_NAME + 1, 30_000):
+        assert not authorizer.allows(user("alice"), "::1", Operation.READ, ResourceType.TOPIC, "n" * length)
+    assert len(authorizer._remembered) == 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support.certificates import Authority
-from tests.unit.broker.in_process import opened
+from tests.unit.broker.in_process import CLOCK, opened
 from tests.unit.broker.test_server import Client, metadata_request, versions_request
 
 from tallystick.broker.api import Api, RequestContext
@@ -28,6 +28,7 @@ from tallystick.broker.security.settings import (
     TlsSettings,
 )
 from tallystick.broker.server import Server
+from tallystick.clock import Clock, ManualClock
 from tallystick.wire import schema
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.frames import read_response, write_request
@@ -66,9 +67,9 @@ class Door:
 
 
 @asynccontextmanager
-async def serving(data: Path, *listeners: str, **settings: Any) -> AsyncIterator[Door]:
+async def serving(data: Path, *listeners: str, clock: Clock = CLOCK, **settings: Any) -> AsyncIterator[Door]:
     security = SecuritySettings(listeners=ListenerSettings(listeners=listeners), **settings)
-    with opened(data, security=security) as node:
+    with opened(data, security=security, clock=clock) as node:
         seen = Remembering()
         server = Server(node, interceptor=seen)
         await server.listen()
@@ -227,6 +228,28 @@ def test_a_session_that_ran_out_ends_its_connection_unless_it_is_renewed(tmp_pat
             assert await is_answered(client)
             assert (await plain(client, "a", "wrong")).error_code == ErrorCode.sasl_authentication_failed
             assert await client.receive() is None
+
+    asyncio.run(run())
+
+
+class SetBack(ManualClock):
+    """Its wall clock stands still, as if somebody set it back all the time."""
+
+    def now_ms(self) -> int:
+        return 0
+
+
+def test_a_proof_runs_out_however_the_wall_clock_is_set(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = SetBack(start_ms=1_000)
+        sasl = SaslSettings(connections_max_reauth_ms=60_000)
+        async with serving(with_users(tmp_path, a="b"), "SASL_PLAINTEXT://:0", clock=clock, sasl=sasl) as door:
+            client = await door.connect("SASL_PLAINTEXT")
+            assert (await plain(client, "a", "b")).error_code == ErrorCode.none
+            clock.advance(by_ms=59_999)
+            assert await is_answered(client)
+            clock.advance(by_ms=1)
+            assert not await is_answered(client)
 
     asyncio.run(run())
 

@@ -16,6 +16,8 @@ well. Values are decimal numbers as text, in partition 0 unless the broker says 
 ``fenced BOOTSTRAP TOPIC ID``
     Writes ``old`` in a transaction, prints ``{"event": "open"}``, waits for a line, and tries to commit. Prints
     ``{"event": "fenced", "error": ".."}`` if that is refused, ``{"event": "committed"}`` if not.
+
+Those in ``THAT_LOG_IN`` use SASL_SSL with SCRAM-SHA-512 if the environment has a ``Login``.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +43,8 @@ from tests.support.toolchains import golang, javac, node
 from tallystick.processes import end_process
 
 CLIENTS: Final = ("librdkafka", "kafka-python", "aiokafka", "java", "franz-go", "sarama", "kafkajs")
+
+THAT_LOG_IN: Final = ("librdkafka", "kafka-python", "aiokafka", "java", "franz-go")
 
 WAIT_S: Final = 60.0
 """How long a test waits for what must happen; far more than it takes."""
@@ -68,12 +73,30 @@ def streams_command(folder: Path) -> list[str]:
     return [*jvm(javac.compile_into(_SOURCES / "java", folder)), "Streams"]
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who a client is, and the authority that signed the broker's certificate."""
+
+    user: str
+    password: str
+    ca_file: Path
+
+    def environment(self) -> dict[str, str]:
+        """Where the programs look for it."""
+        return {"CLIENT_USER": self.user, "CLIENT_PASSWORD": self.password, "CLIENT_CA": str(self.ca_file)}
+
+
 class ForeignClient:
     """The program of one client. ``name`` tells which."""
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, login: Login | None = None) -> None:
         self.name = name
         self._command = list(command)
+        self._environment = {} if login is None else login.environment()
+
+    def logged_in(self, login: Login) -> ForeignClient:
+        """The same program, under this name."""
+        return ForeignClient(self.name, self._command, login=login)
 
     def run(self, verb: str, *arguments: object) -> None:
         """Run a verb to its end."""
@@ -83,7 +106,7 @@ class ForeignClient:
     @contextmanager
     def start(self, *arguments: object) -> Iterator[Program]:
         """Start a verb with its arguments; killed at the end of the block if it still runs then."""
-        program = Program([*self._command, *(str(word) for word in arguments)])
+        program = Program([*self._command, *(str(word) for word in arguments)], self._environment)
         try:
             yield program
         finally:
@@ -93,7 +116,7 @@ class ForeignClient:
 class Program:
     """A running client program: the events that it prints, in order."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open while the program lives; `kill` closes it
         self._process = subprocess.Popen(
             command,
@@ -101,7 +124,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | {"KAFKAJS_NO_PARTITIONER_WARNING": "1"},
+            env=os.environ | {"KAFKAJS_NO_PARTITIONER_WARNING": "1"} | environment,
         )
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -34,8 +34,24 @@ public final class Client {
         System.out.flush();
     }
 
-    private static KafkaProducer<String, String> producer(String bootstrap, String identity) {
+    /** How tests/support/foreign.py says who the client is; nothing without it. */
+    private static Properties settings() {
         Properties settings = new Properties();
+        String user = System.getenv("CLIENT_USER");
+        if (user != null) {
+            settings.put("security.protocol", "SASL_SSL");
+            settings.put("sasl.mechanism", "SCRAM-SHA-512");
+            settings.put("sasl.jaas.config",
+                "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"" + user
+                    + "\" password=\"" + System.getenv("CLIENT_PASSWORD") + "\";");
+            settings.put("ssl.truststore.type", "PEM");
+            settings.put("ssl.truststore.location", System.getenv("CLIENT_CA"));
+        }
+        return settings;
+    }
+
+    private static KafkaProducer<String, String> producer(String bootstrap, String identity) {
+        Properties settings = settings();
         settings.put("bootstrap.servers", bootstrap);
         settings.put("acks", "all");
         settings.put("linger.ms", "2");
@@ -51,7 +67,7 @@ public final class Client {
     }
 
     private static KafkaConsumer<String, String> consumer(String bootstrap, String topic, String group, String protocol) {
-        Properties settings = new Properties();
+        Properties settings = settings();
         settings.put("bootstrap.servers", bootstrap);
         settings.put("group.id", group);
         settings.put("group.protocol", protocol);

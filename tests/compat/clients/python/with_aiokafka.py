@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,9 +12,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 from tests.compat.clients.python.lines import closed, hear, run, say
 
+LOGIN: dict[str, Any] = {}
+if "CLIENT_USER" in os.environ:
+    LOGIN = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": os.environ["CLIENT_USER"],
+        "sasl_plain_password": os.environ["CLIENT_PASSWORD"],
+        "ssl_context": ssl.create_default_context(cafile=os.environ["CLIENT_CA"]),
+    }
+
 
 async def producer(bootstrap: str, identity: str | None = None) -> Any:
-    made = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, transactional_id=identity)
+    made = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, transactional_id=identity, **LOGIN)
     await made.start()
     return made
 
@@ -36,6 +48,7 @@ async def member(bootstrap: str, topic: str, group: str) -> Any:
         isolation_level="read_committed",
         session_timeout_ms=6000,
         heartbeat_interval_ms=300,
+        **LOGIN,
     )
     made.subscribe([topic], listener=Teller())
     await made.start()

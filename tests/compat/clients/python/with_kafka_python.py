@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
@@ -9,11 +10,20 @@ from kafka.errors import KafkaError
 from tests.compat.clients.python.lines import closed, hear, run, say
 
 WAIT_S = 30.0
+LOGIN: dict[str, Any] = {}
+if "CLIENT_USER" in os.environ:
+    LOGIN = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": os.environ["CLIENT_USER"],
+        "sasl_plain_password": os.environ["CLIENT_PASSWORD"],
+        "ssl_cafile": os.environ["CLIENT_CA"],
+    }
 
 
 def producer(bootstrap: str, identity: str | None = None) -> Any:
     made = KafkaProducer(
-        bootstrap_servers=bootstrap, enable_idempotence=True, transactional_id=identity, retry_backoff_ms=5
+        bootstrap_servers=bootstrap, enable_idempotence=True, transactional_id=identity, retry_backoff_ms=5, **LOGIN
     )
     if identity is not None:
         made.init_transactions()
@@ -40,6 +50,7 @@ def member(bootstrap: str, topic: str, group: str) -> Any:
         session_timeout_ms=6000,
         heartbeat_interval_ms=300,
         max_poll_records=5,
+        **LOGIN,
     )
     made.subscribe([topic], listener=Teller())
     return made

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from tests.compat.clients.python.lines import closed, hear, run, say
 
 WAIT_S = 30.0
+LOGIN: dict[str, Any] = {}
+if "CLIENT_USER" in os.environ:
+    LOGIN = {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": os.environ["CLIENT_USER"],
+        "sasl.password": os.environ["CLIENT_PASSWORD"],
+        "ssl.ca.location": os.environ["CLIENT_CA"],
+        "message.timeout.ms": 10_000,
+    }
 
 
 def producer(bootstrap: str, identity: str | None = None) -> Producer:
-    settings: dict[str, Any] = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2}
+    settings: dict[str, Any] = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 2} | LOGIN
     if identity is None:
         return Producer(settings)
     made = Producer(settings | {"transactional.id": identity})
@@ -22,6 +33,7 @@ def producer(bootstrap: str, identity: str | None = None) -> Producer:
 def member(bootstrap: str, topic: str, group: str) -> Consumer:
     made = Consumer(
         {
+            **{name: value for name, value in LOGIN.items() if name != "message.timeout.ms"},
             "bootstrap.servers": bootstrap,
             "group.id": group,
             "auto.offset.reset": "earliest",

@@ -3,16 +3,36 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"os"
 	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"tallystick/compat/lines"
 )
 
+// login is how tests/support/foreign.py says who the client is; nothing without it.
+func login() []kgo.Opt {
+	user, present := os.LookupEnv("CLIENT_USER")
+	if !present {
+		return nil
+	}
+	pem, err := os.ReadFile(os.Getenv("CLIENT_CA"))
+	lines.Check(err)
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM(pem)
+	return []kgo.Opt{
+		kgo.SASL(scram.Auth{User: user, Pass: os.Getenv("CLIENT_PASSWORD")}.AsSha512Mechanism()),
+		kgo.DialTLSConfig(&tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}),
+	}
+}
+
 func client(bootstrap string, options ...kgo.Opt) *kgo.Client {
-	base := []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner())}
+	base := append(login(), kgo.SeedBrokers(bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	made, err := kgo.NewClient(append(base, options...)...)
 	lines.Check(err)
 	return made
@@ -84,7 +104,7 @@ func transact(arguments []string) {
 func copyRecords(arguments []string) {
 	bootstrap, source, group, target := arguments[0], arguments[1], arguments[2], arguments[3]
 	identity, count := arguments[4], lines.Number(arguments[5])
-	options := append(groupOptions(source, group),
+	options := append(append(groupOptions(source, group), login()...),
 		kgo.SeedBrokers(bootstrap),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.TransactionalID(identity),

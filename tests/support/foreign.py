@@ -124,7 +124,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | {"KAFKAJS_NO_PARTITIONER_WARNING": "1"} | environment,
+            env={**os.environ, "KAFKAJS_NO_PARTITIONER_WARNING": "1", **environment},
         )
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)

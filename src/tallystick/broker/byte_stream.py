@@ -41,6 +41,11 @@ class ByteStream(asyncio.BufferedProtocol):
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._transport: asyncio.Transport
 
+    @property
+    def error(self) -> Exception | None:
+        """What the network ended the connection with, if it did not end well."""
+        return self._error
+
     # Reading
 
     async def read(self, size: int) -> bytes:

@@ -163,7 +163,7 @@ class Connection:
         except MalformedFrame as error:
             log.warning("a malformed request ends its connection", reason=str(error))
         except Exception as error:
-            if error is self._reader.exception():  # the network's, such as a host that cannot be reached any more
+            if error is self._stream.error:  # the network's, such as a host that cannot be reached any more
                 return
             # The edge of this connection's loop: a bug in a handler ends the connection, and is told in full.
             log.exception("a request failed in a way that has no error code; its connection ends")

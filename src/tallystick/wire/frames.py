@@ -19,7 +19,14 @@ from kio.serial import entity_reader, entity_writer
 from kio.serial.errors import SerialError
 
 from tallystick.wire.produce_request import FIRST_VERSION, read_produce
-from tallystick.wire.shapes import MAX_ROWS, MalformedFrame, checked_body, prepare_check, unsigned_varint
+from tallystick.wire.shapes import (
+    MAX_ROWS,
+    MalformedFrame,
+    check_tagged_count,
+    checked_body,
+    prepare_check,
+    unsigned_varint,
+)
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
@@ -99,6 +106,7 @@ def is_flexible(api_key: int, api_version: int) -> bool:
 def _skip_tagged_fields(frame: Frame, at: int) -> int:
     try:
         count, at = unsigned_varint(frame, at)
+        check_tagged_count(count)
         for _ in range(count):
             _, at = unsigned_varint(frame, at)
             size, at = unsigned_varint(frame, at)

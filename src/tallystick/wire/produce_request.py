@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from kio.index import load_entity_module
 from kio.static.constants import EntityType
 
-from tallystick.wire.shapes import MAX_ROWS, MAX_TEXT_BYTES, MalformedFrame, unsigned_varint
+from tallystick.wire.shapes import MAX_ROWS, MAX_TEXT_BYTES, MalformedFrame, check_tagged_count, unsigned_varint
 
 FIRST_VERSION: Final = 3
 """Older ones carry message formats that are refused."""
@@ -169,6 +169,7 @@ def _given(name: str | None) -> str:
 def _tags(frame: memoryview, at: int) -> int:
     """Skip the tagged fields: none is known."""
     count, at = unsigned_varint(frame, at)
+    check_tagged_count(count)
     for _ in range(count):
         _, at = unsigned_varint(frame, at)
         size, at = unsigned_varint(frame, at)

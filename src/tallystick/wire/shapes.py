@@ -22,6 +22,8 @@ from tallystick.errors import TallystickError
 
 MAX_ROWS: Final = 50_000
 """Items of all lists of one request together; each becomes an object or more."""
+MAX_TAGGED_FIELDS: Final = 1_000
+"""In one place. Kafka has fewer than ten; each costs a step, and may be of two bytes."""
 MAX_TEXT_BYTES: Final = 2**15 - 1
 """Of one string, as in Apache Kafka, which checks it in the compact form, too."""
 
@@ -231,6 +233,7 @@ def _tagged_fields(known: dict[int, Step]) -> Step:
         if not frame[at]:
             return at + 1
         count, at = unsigned_varint(frame, at)
+        check_tagged_count(count)
         walk.take_rows(count)
         kept = []
         for _ in range(count):
@@ -250,6 +253,12 @@ def _tagged_fields(known: dict[int, Step]) -> Step:
         return at
 
     return over_tagged_fields
+
+
+def check_tagged_count(count: int) -> None:
+    """``MalformedFrame`` if nobody could mean so many."""
+    if count > MAX_TAGGED_FIELDS:
+        raise MalformedFrame(f"{count} tagged fields in one place")
 
 
 def unsigned_varint(frame: bytes | memoryview, at: int) -> tuple[int, int]:

@@ -140,3 +140,16 @@ def test_an_unsigned_varint_is_read_back(value: int) -> None:
 def test_a_number_that_does_not_end_is_refused() -> None:
     with pytest.raises(MalformedFrame):
         unsigned_varint(b"\xff" * 9, 0)
+
+
+@pytest.mark.parametrize("key", [0, 3])
+def test_very_many_tagged_fields_are_refused_and_not_stepped_over(key: int) -> None:
+    many = write_unsigned_varint(40_000_000) + bytes(100)
+    in_header = key.to_bytes(2, "big") + b"\0\x0c\0\0\0\x01\xff\xff" + many
+    with pytest.raises(MalformedFrame, match="tagged fields in one place"):
+        read_request_header(in_header)
+    message = random_message(load_request_schema(key, 12), Random(1))
+    frame = write_request(1, None, message)[4:]
+    assert frame[-1] == 0
+    with pytest.raises(MalformedFrame, match="tagged fields in one place"):
+        read_request(frame[:-1] + many, read_request_header(frame))

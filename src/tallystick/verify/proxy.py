@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import structlog
@@ -213,7 +214,9 @@ class Proxy:
     async def _accept(self, listener: socket.socket, upstream: tuple[str, int]) -> None:
         while True:
             client, _ = await self._loop.sock_accept(listener)
-            self._spawn(self._serve(client, upstream))
+            task = self._spawn(self._serve(client, upstream))
+            # Cancelled before its first step, a task closes nothing. Closing twice does no harm.
+            task.add_done_callback(partial(_close, client))
 
     async def _serve(self, client: socket.socket, upstream: tuple[str, int]) -> None:
         reader, writer = await asyncio.open_connection(sock=client)
@@ -229,10 +232,11 @@ class Proxy:
             self._connections.discard(connection)
             connection.cut()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def translate(self, host: str, port: int) -> tuple[str, int]:
         """The proxy's own address for a broker; a listener is made for each new one."""
@@ -251,6 +255,10 @@ class Proxy:
 
     def delay_ms(self, api_key: int) -> int:
         return self._delays_ms.get(api_key, 0)
+
+
+def _close(client: socket.socket, _task: asyncio.Task[None]) -> None:
+    client.close()
 
 
 class _Connection:

@@ -56,6 +56,7 @@ class FrameServer:
         self.connections = 0
         self._server = socket.create_server(("127.0.0.1", 0))
         self._peers: list[socket.socket] = []
+        self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -63,6 +64,7 @@ class FrameServer:
         return f"127.0.0.1:{self._server.getsockname()[1]}"
 
     def close(self) -> None:
+        self._closed = True
         self._server.close()
         for peer in self._peers:
             peer.close()
@@ -75,6 +77,9 @@ class FrameServer:
                 return
             self.connections += 1
             self._peers.append(connection)
+            if self._closed:  # accepted while ``close`` went through the list
+                connection.close()
+                return
             threading.Thread(target=self._answer, args=(Peer(connection),), daemon=True).start()
 
     def _answer(self, peer: Peer) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.security.command_line import SecurityOptions
+from tallystick.broker.security.listeners import parse_address
 from tallystick.errors import ConfigurationError
 
 if TYPE_CHECKING:  # a program without the extra "broker" can still show its help
@@ -25,6 +26,8 @@ PROPERTIES_HELP = "File of broker configurations under Apache Kafka's names: its
 SET_HELP = "One such configuration, name=value; comes before the file. May be given again."
 FSYNC_HELP = "never, interval or commit: what survives power loss."
 NUM_PARTITIONS_HELP = "Of a topic that is made without a number (num.partitions)."
+METRICS_LISTEN_HELP = "host:port on loopback for /metrics (Prometheus) and /healthz."
+LOG_FORMAT_HELP = "json or text: the form of the log on standard error."
 LIST_SETTINGS_HELP = "Show every broker configuration and what becomes of it here, and stop."
 
 
@@ -37,6 +40,7 @@ class CommandLine:
     sets: Sequence[str] = ()
     fsync: str | None = None
     num_partitions: int | None = None
+    metrics_listen: str | None = None
     security: SecurityOptions = field(default_factory=SecurityOptions)
 
     def options(self) -> tuple[BrokerOptions, tuple[Note, ...]]:
@@ -64,8 +68,14 @@ class CommandLine:
             transactions=configs.transactions,
             security=security,
             static_configs=configs.values,
+            metrics_address=self._metrics_address(),
         )
         return options, configs.notes
+
+    def _metrics_address(self) -> tuple[str, int] | None:
+        if self.metrics_listen is None:
+            return None
+        return parse_address(self.metrics_listen, setting="--metrics-listen")
 
     def _fsync(self) -> FsyncPolicy | None:
         if self.fsync is None:
@@ -82,6 +92,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", dest="sets", help=SET_HELP)
     parser.add_argument("--fsync", choices=[str(policy) for policy in FsyncPolicy], help=FSYNC_HELP)
     parser.add_argument("--num-partitions", type=int, help=NUM_PARTITIONS_HELP)
+    parser.add_argument("--metrics-listen", metavar="HOST:PORT", help=METRICS_LISTEN_HELP)
 
 
 def read_options(given: argparse.Namespace, security: SecurityOptions) -> CommandLine:
@@ -92,5 +103,6 @@ def read_options(given: argparse.Namespace, security: SecurityOptions) -> Comman
         sets=given.sets or (),
         fsync=given.fsync,
         num_partitions=given.num_partitions,
+        metrics_listen=given.metrics_listen,
         security=security,
     )

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, TypeVar
 
 import structlog
@@ -36,6 +37,7 @@ from tallystick.broker.limits import (
     REQUEST_TIMEOUT_S,
     UNCOUNTED_BYTES,
 )
+from tallystick.broker.metrics.meter import Meter
 from tallystick.broker.node import Node
 from tallystick.broker.security.authentication import Authentication
 from tallystick.broker.security.certificate import MalformedCertificate, principal_of
@@ -77,6 +79,7 @@ class Premises:
     budget: ByteBudget
     buffers: FrameBuffers
     interceptor: Interceptor | None
+    meter: Meter | None
 
 
 class Connection:
@@ -322,16 +325,25 @@ class Connection:
         )
         request = read_request(frame, header)
         self._at_work = api
+        meter = self._premises.meter
+        started = 0.0 if meter is None else perf_counter()
         try:
             if self._interceptor is None:
                 response = await api.handle(context, request)
             else:
                 response = await self._interceptor.handle(api, context, request)
-            if response is not None:
-                await self._answers.send(
-                    response_buffers(header.correlation_id, response),
-                    after_write=0 if api.reads_only else self._node.durability.written,
+            buffers = [] if response is None else response_buffers(header.correlation_id, response)
+            if meter is not None:
+                meter.answered(
+                    api.name,
+                    response,
+                    took_s=perf_counter() - started,
+                    request_bytes=len(frame),
+                    response_bytes=sum(map(len, buffers)),
                 )
+            if response is not None:
+                written = 0 if api.reads_only else self._node.durability.written
+                await self._answers.send(buffers, after_write=written)
         finally:
             self._at_work = None
         return authentication is None or await self._goes_on(authentication)

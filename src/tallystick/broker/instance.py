@@ -9,13 +9,17 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tallystick.broker.interceptor import Interceptor
+from tallystick.broker.metrics.meter import Meter
 from tallystick.broker.node import Node, Recovery, open_node
 from tallystick.broker.options import BrokerOptions
 from tallystick.broker.server import Server
 from tallystick.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from tallystick.broker.metrics.page import MetricsPage
 
 MakeInterceptor = Callable[[Node], Interceptor]
 
@@ -29,6 +33,8 @@ class BrokerInstance:
         self.recovery_ms = 0
         self._server = server
         self._work: asyncio.Task[None] | None = None
+        self._page: MetricsPage | None = None
+        self.metrics_port: int | None = None
 
     @classmethod
     async def start(
@@ -53,15 +59,26 @@ class BrokerInstance:
             security_settings=options.security,
             static_configs=options.static_configs,
         )
-        instance = cls(node, recovery, Server(node, interceptor=make_interceptor(node) if make_interceptor else None))
+        meter = None if options.metrics_address is None else Meter()
+        interceptor = make_interceptor(node) if make_interceptor else None
+        instance = cls(node, recovery, Server(node, interceptor=interceptor, meter=meter))
         try:
             await instance._server.listen()
+            if options.metrics_address is not None and meter is not None:
+                await instance._open_page(options.metrics_address, meter)
         except BaseException:
             await instance.stop()
             raise
         instance._work = asyncio.create_task(instance._server.run(), name="tallystick-broker")
         instance.recovery_ms = int((time.monotonic() - started) * 1000)
         return instance
+
+    async def _open_page(self, address: tuple[str, int], meter: Meter) -> None:
+        from tallystick.broker.metrics.serving import open_page  # prometheus_client takes a while
+
+        self._page, self.metrics_port = await open_page(
+            address, self.node, meter, open_connections=lambda: self._server.connection_count
+        )
 
     @property
     def port(self) -> int:
@@ -98,6 +115,7 @@ class BrokerInstance:
                 await self._server.drain()
             await self._end_work()
         finally:
+            await self._close_page()
             await self._server.close()
             self.node.close()
 
@@ -107,8 +125,13 @@ class BrokerInstance:
         try:
             await self._end_work()
         finally:
+            await self._close_page()
             await self._server.close()
             self.node.abandon()
+
+    async def _close_page(self) -> None:
+        if self._page is not None:
+            await self._page.close()
 
     async def _end_work(self) -> None:
         work, self._work = self._work, None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import enum
 import gc
 import json
 import os
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -25,6 +26,7 @@ from tallystick.broker.allocator import keep_freed_memory
 from tallystick.broker.broker_configs import Note
 from tallystick.broker.broker_configs.listing import listed
 from tallystick.broker.instance import BrokerInstance
+from tallystick.broker.metrics.log_counts import OF_THE_PROCESS
 from tallystick.broker.options import BrokerOptions
 from tallystick.broker.security import command_line as security
 from tallystick.broker.warming import warm
@@ -36,28 +38,27 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 
+class LogFormat(enum.StrEnum):
+    """The form of the log: for programs, or for people."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessOptions:
     """What only a process of its own is told, beside ``BrokerOptions``."""
 
     ready_file: Path | None = None
     exit_with_stdin: bool = False
+    log_format: LogFormat = LogFormat.JSON
     control_fd: int | None = None
     """The inherited socket over which faults are set; None: there are none."""
 
 
 def run(options: BrokerOptions, process: ProcessOptions, notes: Iterable[Note] = ()) -> int:
     """Run until SIGTERM or SIGINT; the exit code. ``notes``: configurations that have no effect, for the log."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
+    _configure_log(process.log_format)
     for note in notes:
         logger.info("a setting has no effect here", setting=note.name, place=note.place, reason=note.reason)
     _allow_many_files()
@@ -75,6 +76,24 @@ def run(options: BrokerOptions, process: ProcessOptions, notes: Iterable[Note] =
         logger.exception("the broker stops: it can promise nothing any more")
         return 1
     return 0
+
+
+def _configure_log(form: LogFormat) -> None:
+    """A line for each event on standard error."""
+    if form is LogFormat.JSON:
+        last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[
+            OF_THE_PROCESS,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            *last,
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
 
 
 def _allow_many_files() -> None:
@@ -139,7 +158,7 @@ def _stdin_ended(stop: asyncio.Event) -> None:
 
 
 def _announce(options: BrokerOptions, process: ProcessOptions, instance: BrokerInstance) -> None:
-    ready = {
+    ready: dict[str, Any] = {
         "event": "ready",
         "host": options.host,
         "port": instance.port,
@@ -147,6 +166,8 @@ def _announce(options: BrokerOptions, process: ProcessOptions, instance: BrokerI
         "pid": os.getpid(),
         "recovery": instance.recovery_as_json(),
     }
+    if instance.metrics_port is not None:
+        ready["metrics_port"] = instance.metrics_port
     line = json.dumps(ready)
     print(line, flush=True)
     if process.ready_file is not None:
@@ -160,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     command_line.add_options(parser)
     security.add_options(parser)
     parser.add_argument("--list-settings", action="store_true", help=command_line.LIST_SETTINGS_HELP)
+    parser.add_argument(
+        "--log-format", choices=[str(form) for form in LogFormat], default="json", help=command_line.LOG_FORMAT_HELP
+    )
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="the ready line is written there, too")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     parser.add_argument("--control-fd", type=int, help=argparse.SUPPRESS)
@@ -184,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tallystick broker: {error}", file=sys.stderr)
         return 2
     process = ProcessOptions(
-        ready_file=given.ready_file, exit_with_stdin=given.exit_with_stdin, control_fd=given.control_fd
+        ready_file=given.ready_file,
+        exit_with_stdin=given.exit_with_stdin,
+        log_format=LogFormat(given.log_format),
+        control_fd=given.control_fd,
     )
     return run(options, process, notes)

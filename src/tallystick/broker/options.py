@@ -27,6 +27,7 @@ class BrokerOptions:
 
     ``static_configs`` are the broker configurations that were given, by Kafka's names: DescribeConfigs tells them, and
     they give topics their defaults. What else they mean stands in the other fields already.
+    ``metrics_address`` None: no metrics are counted.
     """
 
     host: str
@@ -39,3 +40,4 @@ class BrokerOptions:
     transactions: TransactionSettings = TRANSACTION_DEFAULTS
     security: SecuritySettings = field(default_factory=SecuritySettings)
     static_configs: Mapping[str, str] = field(default_factory=dict, repr=False)
+    metrics_address: tuple[str, int] | None = None

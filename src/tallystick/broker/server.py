@@ -21,6 +21,7 @@ from tallystick.broker.connection import Connection, Premises
 from tallystick.broker.frame_buffers import FrameBuffers
 from tallystick.broker.interceptor import Interceptor
 from tallystick.broker.limits import DRAIN_TIMEOUT_S, TICK_MS
+from tallystick.broker.metrics.meter import Meter
 from tallystick.broker.node import Node
 from tallystick.broker.security.listeners import Listener
 from tallystick.broker.security.settings import ConnectionSettings
@@ -37,7 +38,12 @@ class Server:
     """Serves one node. ``run`` ends only by cancellation or by an error that leaves no promise standing."""
 
     def __init__(
-        self, node: Node, *, bounds: ConnectionSettings | None = None, interceptor: Interceptor | None = None
+        self,
+        node: Node,
+        *,
+        bounds: ConnectionSettings | None = None,
+        interceptor: Interceptor | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._node = node
         self._bounds = bounds
@@ -49,13 +55,20 @@ class Server:
             budget=ByteBudget(at_start.queued_max_request_bytes),
             buffers=FrameBuffers(),
             interceptor=interceptor,
+            meter=meter,
         )
+        self._meter = meter
         self._connections: dict[asyncio.Task[None], Connection] = {}
         self._by_host: Counter[str] = Counter()
         self._connection_count = 0
         self._refused = 0
         self._doors: list[tuple[asyncio.Task[None], socket.socket]] = []
         self.ports: dict[str, int] = {}
+
+    @property
+    def connection_count(self) -> int:
+        """Open now."""
+        return len(self._connections)
 
     async def listen(self) -> None:
         """Open every listener of the node; ``ports`` has the port of each, by its name."""
@@ -139,9 +152,13 @@ class Server:
             bounds = self._bounds or self._node.configs.connections
             if len(self._connections) >= bounds.max_connections or self._by_host[host] >= bounds.per_ip(host):
                 self._refused += 1
+                if self._meter is not None:
+                    self._meter.connections_refused += 1
                 accepted.close()
                 continue
             self._connection_count += 1
+            if self._meter is not None:
+                self._meter.connections_accepted += 1
             connection = Connection(
                 self._premises,
                 listener,

@@ -26,6 +26,8 @@ def broker(
     super_user: Annotated[list[str] | None, typer.Option(help=security.SUPER_USER_HELP)] = None,
     fsync: Annotated[str | None, typer.Option(help=command_line.FSYNC_HELP)] = None,
     num_partitions: Annotated[int | None, typer.Option(help=command_line.NUM_PARTITIONS_HELP)] = None,
+    metrics_listen: Annotated[str | None, typer.Option(help=command_line.METRICS_LISTEN_HELP)] = None,
+    log_format: Annotated[str, typer.Option(help=command_line.LOG_FORMAT_HELP)] = "json",
     ready_file: Annotated[Path | None, typer.Option(help="Written when it listens.")] = None,
     list_settings: Annotated[bool, typer.Option("--list-settings", help=command_line.LIST_SETTINGS_HELP)] = False,
 ) -> None:
@@ -33,11 +35,14 @@ def broker(
     if context.invoked_subcommand is not None:
         return
     from tallystick.broker.broker_configs.listing import listed
-    from tallystick.broker.main import ProcessOptions, run
+    from tallystick.broker.main import LogFormat, ProcessOptions, run
+    from tallystick.errors import ConfigurationError
 
     if list_settings:
         typer.echo("\n".join(listed()))
         raise typer.Exit
+    if log_format not in set(LogFormat):
+        raise ConfigurationError(f"--log-format {log_format!r} is none of {', '.join(LogFormat)}")
     given = security.SecurityOptions(
         listen=listen or (),
         advertise=advertise or (),
@@ -54,6 +59,8 @@ def broker(
         sets=set_ or (),
         fsync=fsync,
         num_partitions=num_partitions,
+        metrics_listen=metrics_listen,
         security=given,
     ).options()
-    raise typer.Exit(run(options, ProcessOptions(ready_file=ready_file), notes))
+    process = ProcessOptions(ready_file=ready_file, log_format=LogFormat(log_format))
+    raise typer.Exit(run(options, process, notes))

@@ -35,6 +35,7 @@ EXTRA_OF_MODULE: Final = {
     "kio": "broker",
     "crc32c": "broker",
     "cramjam": "broker",
+    "prometheus_client": "broker",
     "uvloop": "broker",
     "sqlalchemy": "sql",
     "alembic": "sql",

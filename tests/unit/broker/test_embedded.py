@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -227,3 +228,17 @@ def test_the_settings_of_kafkas_own_file_start_it_and_those_without_effect_are_t
 def test_an_unknown_setting_keeps_it_from_starting(tmp_path: Path) -> None:
     with pytest.raises(BrokerDidNotStart, match=r"--set: .*Did you mean num.partitions\?"):
         EmbeddedBroker(tmp_path / "data", settings={"num.partitons": "3"}).start()
+
+
+def test_the_log_can_be_for_people_and_the_ready_line_names_the_port_of_metrics(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tallystick.broker", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0"]
+    command += ["--log-format", "text", "--metrics-listen", "127.0.0.1:0", "--set", "num.io.threads=3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        process.terminate()
+        _, log = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0
+    assert ready["metrics_port"] > 0
+    assert "a setting has no effect here" in log
+    assert not log.startswith("{")

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,6 +78,8 @@ class Durability:
         ``OSError`` here, or takes its time."""
         self.before_sync: Callable[[], None] | None = None
         """The same before the disk is synced, in the thread that does it."""
+        self.observe_sync: Callable[[float], None] | None = None
+        """Told how long each sync in the background took, in seconds, the way to its thread included."""
         self._later: list[tuple[Path, Callable[[], None]]] = []
         self.failure: OSError | None = None
         """The sync that failed; nothing is synced or promised after it."""
@@ -190,6 +193,7 @@ class Durability:
                 self._dirty = {}
                 self._syncing = batch
                 self._thread_busy = True
+                started = time.perf_counter()
                 try:
                     await loop.run_in_executor(thread, self._sync_files, list(batch), later)
                 except OSError as error:
@@ -197,6 +201,8 @@ class Durability:
                 finally:
                     self._thread_busy = False
                     self._syncing = {}
+                if self.observe_sync is not None and batch:
+                    self.observe_sync(time.perf_counter() - started)
                 self._settle(batch, upto)
                 _tell(later)
 

@@ -59,17 +59,17 @@ def _librdkafka(site: Site, size: Size, isolation: str) -> Figures:
     return {"records/s": (size.records - 1) / elapsed}
 
 
-class _Counter:
+class Counter:
     """Fetches of version 4 over one socket, an answer at a time, of up to 1 MiB for each partition."""
 
-    def __init__(self, address: str, topic: str, *, committed_only: bool) -> None:
+    def __init__(self, address: str, topic: str, *, committed_only: bool = False, partitions: int = PARTITIONS) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._answer = self._socket.makefile("rb", buffering=_MIB)
         self._topic = topic.encode()
         self._isolation = int(committed_only)
-        self.offsets = dict.fromkeys(range(PARTITIONS), 0)
+        self.offsets = dict.fromkeys(range(partitions), 0)
         self.read_bytes = 0
 
     def fetch(self) -> int:
@@ -112,7 +112,7 @@ class _Counter:
 
 
 def _counted(site: Site, size: Size, isolation: str) -> Figures:
-    counter = _Counter(site.bootstrap, _topic(site, size, isolation), committed_only=isolation == "read_committed")
+    counter = Counter(site.bootstrap, _topic(site, size, isolation), committed_only=isolation == "read_committed")
     started = time.perf_counter()
     while counter.fetch():
         last = time.perf_counter()  # the last one waits in vain

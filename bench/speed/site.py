@@ -82,10 +82,10 @@ def flush(producer: Producer) -> None:
 def fill_plainly(bootstrap: str, topic: str, *, records: int, size_bytes: int, partitions: int = PARTITIONS) -> None:
     """Write the records in turn to the partitions, idempotently, and wait until all of them are acknowledged."""
     producer = Producer(client(bootstrap) | BATCHED)
-    at_once = min(_RECORDS_AT_ONCE, records)
+    at_once = min(_RECORDS_AT_ONCE, records // partitions)
     batch = [{"value": b"x" * size_bytes}] * at_once
-    for number in range(records // at_once):
-        producer.produce_batch(topic, batch, partition=number % partitions)
+    for number, first in enumerate(range(0, records, at_once)):
+        producer.produce_batch(topic, batch[: records - first], partition=number % partitions)
         producer.poll(0)
         while len(producer) > BATCHED["queue.buffering.max.messages"] - at_once:
             producer.poll(0.005)

@@ -207,8 +207,11 @@ class Partition:
         """Forget the producers that idled for so long; ``now_ms`` is monotonic."""
         return self._idle.forget_expired(self._producers, now_ms=now_ms, expiration_ms=expiration_ms)
 
-    def read(self, offset: int, *, max_bytes: int, committed_only: bool) -> Slice:
-        """Batches from ``offset`` on. ``ApiError`` OFFSET_OUT_OF_RANGE outside of the log."""
+    def read(self, offset: int, *, max_bytes: int, committed_only: bool, at_least_one: bool = True) -> Slice:
+        """Batches from ``offset`` on; ``at_least_one`` even if it is larger than ``max_bytes`` (KIP-74).
+
+        ``ApiError`` OFFSET_OUT_OF_RANGE outside of the log.
+        """
         limit = self.last_stable_offset if committed_only else self.high_watermark
         if not self._log.start_offset <= offset <= self._log.end_offset:
             raise ApiError(
@@ -216,7 +219,7 @@ class Partition:
                 f"offset {offset} is not in {self._log.start_offset} to {self._log.end_offset}",
             )
         try:
-            return self._log.read(offset, max_bytes=max_bytes, limit_offset=limit)
+            return self._log.read(offset, max_bytes=max_bytes, limit_offset=limit, at_least_one=at_least_one)
         except (CorruptData, OSError) as error:
             raise self._unreadable(error, offset) from error
 

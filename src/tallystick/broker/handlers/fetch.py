@@ -160,8 +160,8 @@ def _read(
     committed_only = isolation_level == READ_COMMITTED
     offset = wanted.fetch_offset
     # KIP-74: the first partition with data gives at least one batch, the others only what still fits.
-    slice_ = partition.read(offset, max_bytes=max_bytes if max_bytes > 0 or first else 0, committed_only=committed_only)
-    data = slice_.data if first or len(slice_.data) <= max(max_bytes, 0) else b""
+    slice_ = partition.read(offset, max_bytes=max_bytes, committed_only=committed_only, at_least_one=first)
+    data = slice_.data
     aborted = None
     if committed_only:
         rows = partition.log.aborted_between(offset, slice_.next_offset) if data else []

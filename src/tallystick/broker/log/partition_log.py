@@ -257,12 +257,12 @@ class PartitionLog:
 
     # Reading
 
-    def read(self, offset: int, *, max_bytes: int, limit_offset: int) -> Slice:
+    def read(self, offset: int, *, max_bytes: int, limit_offset: int, at_least_one: bool = True) -> Slice:
         """Whole batches from the one that holds ``offset``, up to ``limit_offset``, which is a batch boundary.
 
-        At least one batch if there is one, even over ``max_bytes`` (KIP-74). One read stays within one segment.
+        With ``at_least_one`` a batch if there is one, even over ``max_bytes``. One read stays within one segment.
         """
-        if offset >= limit_offset:
+        if offset >= limit_offset or (max_bytes <= 0 and not at_least_one):
             return Slice(b"", offset)
         known = self._read_ends.pop(offset, None)
         if known is not None and known[1] < known[0].size_bytes:
@@ -277,8 +277,8 @@ class PartitionLog:
                     return Slice(b"", offset)
                 segment, position = self._segments[slot], 0
         end = segment.size_bytes if limit_offset >= segment.next_offset else segment.position_of(limit_offset)
-        data, stop = segment.read(position, max_bytes=max_bytes, end=end)
-        next_offset = self._offset_after(data, segment, stop)
+        data, stop = segment.read(position, max_bytes=max_bytes, end=end, at_least_one=at_least_one)
+        next_offset = self._offset_after(data, segment, stop) if data else offset
         if data:
             self._read_ends[next_offset] = (segment, stop)
             if len(self._read_ends) > 16:

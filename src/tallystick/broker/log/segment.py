@@ -235,22 +235,22 @@ class Segment:
         except MalformedBatch as error:
             raise CorruptData(str(error), place=f"{self.path}, byte {position}") from error
 
-    def read(self, position: int, *, max_bytes: int, end: int) -> tuple[bytes, int]:
-        """Whole batches from ``position``, at least one if there is one before ``end``, and where the next begins.
+    def read(self, position: int, *, max_bytes: int, end: int, at_least_one: bool = True) -> tuple[bytes, int]:
+        """Whole batches from ``position``, and where the next begins; with ``at_least_one`` one if there is one.
 
         ``CorruptData``: the first one does not verify.
         """
         if position >= end:
             return b"", position
-        data = self._check.checked(self._read(position, max_bytes=max_bytes, end=end), position)
+        data = self._check.checked(self._read(position, max_bytes, end, at_least_one=at_least_one), position)
         return data, position + len(data)
 
-    def _read(self, position: int, *, max_bytes: int, end: int) -> bytes:
+    def _read(self, position: int, max_bytes: int, end: int, *, at_least_one: bool) -> bytes:
         data = os.pread(self.fd, min(max(max_bytes, HEADER_BYTES), end - position), position)
         if position + len(data) >= end:
             return data
         cut = self._last_boundary(data, position)
-        if cut == 0:
+        if cut == 0 and at_least_one:
             header = self._read_header(data, 0, position)
             return os.pread(self.fd, header.size_bytes, position)
         return data[:cut]

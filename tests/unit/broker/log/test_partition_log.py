@@ -118,6 +118,27 @@ def test_a_read_stops_at_its_limits_but_gives_one_batch_at_least(tmp_path: Path)
     assert offsets(log, 2, limit=2) == []
 
 
+def test_a_read_that_need_not_give_one_gives_only_what_fits(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    sizes = [append(log, b"x" * 500).size_bytes for _ in range(3)]
+    size = sizes[0]
+    for max_bytes, given_batches in ((0, 0), (-1, 0), (size - 1, 0), (size, 1), (2 * size + 1, 2), (9 * size, 3)):
+        read = log.read(0, max_bytes=max_bytes, limit_offset=3, at_least_one=False)
+        assert (len(read.data), read.next_offset) == (given_batches * size, given_batches)
+
+
+def test_a_read_without_room_does_not_touch_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch of a thousand partitions fills its answer from the first few of them, and asks all the others."""
+    log = opened(tmp_path)
+    append(log, b"x" * 500)
+
+    def refuse(*_: object) -> bytes:
+        raise AssertionError("the file was read")
+
+    monkeypatch.setattr("os.pread", refuse)
+    assert log.read(0, max_bytes=0, limit_offset=1, at_least_one=False).data == b""
+
+
 @pytest.mark.parametrize("segment_bytes", [100, 400, 20_000, 10_000_000])
 def test_reads_and_look_ups_cross_segments_and_index_entries(tmp_path: Path, segment_bytes: int) -> None:
     log = opened(tmp_path, segment_bytes=segment_bytes)

@@ -19,6 +19,7 @@ CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "billing/charging.py": (1, "the edge of a thread: kept, and raised by the main one"),
     "broker/connection.py": (1, "the edge of a connection's loop: told in full, and the connection ends"),
     "broker/embedded/in_process.py": (1, "the edge of the thread: whoever waits for it is told"),
+    "broker/metrics/page.py": (1, "the edge of a connection's loop: told in full, and the connection ends"),
     "pipeline/errands.py": (1, "kept, and raised where it was asked for"),
     "pipeline/functions.py": (1, "user code: any failure is the record's, and bounded"),
     "pipeline/kafka_client/consumer.py": (2, "a callback of librdkafka: kept, and raised by the poll that called it"),

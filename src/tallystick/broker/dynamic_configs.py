@@ -15,7 +15,7 @@ import structlog
 
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import FileJournal
-from tallystick.broker.log.partition_recovery import TornTail
+from tallystick.broker.log.torn_tail import TornTail
 from tallystick.broker.ports import JournalRecord
 from tallystick.wire.errors import ApiError, ErrorCode
 

@@ -6,7 +6,7 @@ Owns: the assembly, the order of recovery and of closing. Must not know: sockets
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +27,9 @@ from tallystick.broker.journal_records import AnyJournalRecord
 from tallystick.broker.log.data_folder import DataFolder
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
-from tallystick.broker.log.partition_recovery import TornTail
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
+from tallystick.broker.log.torn_tail import TornTail
+from tallystick.broker.log_cleaner import LogCleaner
 from tallystick.broker.node_configs import NodeConfigs
 from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
 from tallystick.broker.node_settings import NodeSettings
@@ -77,6 +78,7 @@ class Node:
     producer_expiry: ProducerExpiry
     fetch_sessions: FetchSessions
     retention: LogRetention
+    log_settings: LogSettings
     configs: NodeConfigs
     dynamic_configs: DynamicConfigs
     cuts: Cuts = field(repr=False)
@@ -100,6 +102,14 @@ class Node:
         if self.journal.size_bytes > self.compact_above_bytes:
             self._compact_journal()
         self.cuts.tick(partition.log for topic in self.partitions.all() for partition in topic.partitions)
+
+    def cleaner(self) -> LogCleaner:
+        """Compacts this node's logs, for whoever has a loop to run it in."""
+
+        def doom(paths: Sequence[Path], delay_ms: int) -> None:
+            self.retention.doom(paths, at_ms=self.clock.monotonic_ms() + delay_ms)
+
+        return LogCleaner(self.log_settings, self.clock, self._every_partition, doom)
 
     def _every_partition(self) -> Iterator[Partition]:
         return (partition for topic in self.partitions.all() for partition in topic.partitions)
@@ -243,6 +253,7 @@ def open_node(
             producer_expiry=ProducerExpiry(configs.transactions),
             fetch_sessions=FetchSessions(settings.max_incremental_fetch_session_cache_slots, _new_session_id),
             retention=LogRetention(log_settings),
+            log_settings=log_settings,
             configs=configs,
             dynamic_configs=dynamic_configs,
             cuts=Cuts(folder.path),

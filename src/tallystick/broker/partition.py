@@ -15,6 +15,8 @@ import structlog
 
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.checkpoints import Checkpoints
+from tallystick.broker.log.compaction.choice import Due, due
+from tallystick.broker.log.compaction.work import Compaction
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.old_segments import count_old
 from tallystick.broker.log.partition_log import PartitionLog, Slice
@@ -85,6 +87,7 @@ class Partition:
         self._clock = clock or SystemClock()
         state = ReplayedProducers(self._producers, f"{topic}-{index}")
         self._settings = settings
+        self._durability = durability
         self._log = PartitionLog(
             folder, durability, state, settings=config.log_settings(settings), boots=boots, checkpoints=checkpoints
         )
@@ -271,6 +274,34 @@ class Partition:
                 log_start_offset=log.start_offset,
             )
         return dropped
+
+    # Compaction
+
+    def compaction_due(self, now_ms: int) -> Due | None:
+        """What is to be compacted now; None if nothing is, or the topic is not compacted."""
+        log = self._log
+        if not self.config.compacts or len(log.segments) < 2:
+            return None
+        return due(
+            log.segments,
+            self.config.compaction,
+            cleaned_offset=log.compaction.cleaned_offset,
+            last_stable_offset=self.last_stable_offset,
+            now_ms=now_ms,
+            first_timestamp_of=lambda place: log.segments[place].first_timestamp_ms(),
+        )
+
+    def compaction(self, due: Due, *, now_ms: int, buffer_bytes: int) -> Compaction:
+        """The work; nothing is done before its first step."""
+        return Compaction(
+            self._log,
+            self._durability,
+            due,
+            self.config.compaction,
+            self._producers.is_last_batch,
+            buffer_bytes=buffer_bytes,
+            now_ms=now_ms,
+        )
 
     def delete_records(self, before_offset: int) -> int:
         """Give up the records before an offset, -1 for all that are committed; where the log begins then.

@@ -83,10 +83,9 @@ def checked_header(batch: Batch, config: TopicConfig) -> BatchHeader:
     except MalformedBatch as error:
         raise ApiError(ErrorCode.corrupt_message, str(error)) from error
     _check_fields(header)
-    if size > config.segment_bytes:
-        raise ApiError(
-            ErrorCode.record_list_too_large, f"a batch of {size} bytes; a segment holds {config.segment_bytes}"
-        )
+    segment_bytes = config.internal_segment_bytes or config.segment_bytes
+    if size > segment_bytes:
+        raise ApiError(ErrorCode.record_list_too_large, f"a batch of {size} bytes; a segment holds {segment_bytes}")
     return header
 
 

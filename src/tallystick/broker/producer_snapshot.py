@@ -32,6 +32,8 @@ class ReplayedProducers:
         if not header.is_control:
             self._states.apply_batch(header)
             return None
+        if header.record_count == 0:
+            return None  # compaction has removed the whole transaction
         try:
             marker = read_marker(batch)
         except MalformedBatch as error:

@@ -121,6 +121,15 @@ class ProducerStates:
             entry is not None and entry.transaction_first_offset is not None and entry.producer_epoch == producer_epoch
         )
 
+    def is_last_batch(self, header: BatchHeader) -> bool:
+        """Whether a written batch is what its producer is known by: it must stay when its records go."""
+        entry = self.producers.get(header.producer_id)
+        if entry is None:
+            return False
+        if entry.batches:
+            return not header.is_control and header.last_offset == entry.batches[-1].last_offset
+        return header.is_control and header.producer_epoch == entry.producer_epoch
+
     def check_marker(
         self, *, producer_id: int, producer_epoch: int, coordinator_epoch: int, transaction_version: int = 0
     ) -> Decision:

@@ -55,10 +55,13 @@ class LogRetention:
         for _ in range(min(PARTITIONS_PER_TICK, len(self._unseen))):
             partition = self._unseen.popleft()
             if not partition.deleted:
-                due_ms = monotonic_ms + partition.file_delete_delay_ms
-                self._doomed += [(due_ms, path) for path in partition.drop_old_segments(now_ms)]
+                self.doom(partition.drop_old_segments(now_ms), at_ms=monotonic_ms + partition.file_delete_delay_ms)
         if self._doomed:
             self._remove_due(monotonic_ms)
+
+    def doom(self, paths: Iterable[Path], *, at_ms: int) -> None:
+        """Remove these files at that time, of the monotonic clock."""
+        self._doomed += [(at_ms, path) for path in paths]
 
     def _remove_due(self, monotonic_ms: int) -> None:
         due = [path for due_ms, path in self._doomed if due_ms <= monotonic_ms]

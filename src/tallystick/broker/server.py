@@ -84,6 +84,7 @@ class Server:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick())
             tasks.create_task(self._node.durability.run())
+            tasks.create_task(self._node.cleaner().run())
 
     async def drain(self) -> None:
         """Stop listening; begin no request any more, and let those at work be answered, for ``DRAIN_TIMEOUT_S``."""

@@ -15,6 +15,7 @@ from tallystick.broker.inspection.findings import Report, Severity
 from tallystick.broker.inspection.journals import records_in
 from tallystick.broker.inspection.partitions import OnBytes, PartitionCheck
 from tallystick.broker.journal_records import AnyJournalRecord
+from tallystick.broker.log.compaction_point import FILE as COMPACTED_FILE
 from tallystick.broker.log.data_folder import LookedAt, looked_at
 from tallystick.broker.security.records import SecurityRecord
 from tallystick.broker.topic_records import TopicCreated, TopicRecord, declared_topics
@@ -47,7 +48,7 @@ def _check(folder: LookedAt, on_total: Callable[[int], None], on_bytes: OnBytes)
             if not place.is_dir():
                 report.mended(place, f"the folder of {topic.name}-{index} is not there: the next start makes it, empty")
                 continue
-            gaps = "compact" in topic.configs.get("cleanup.policy", "")
+            gaps = (place / COMPACTED_FILE).exists()
             checked = PartitionCheck(place, f"{topic.name}-{index}", report, folder.boots, on_bytes, gaps=gaps)
             checked.run()
             partitions[topic.name, index] = checked

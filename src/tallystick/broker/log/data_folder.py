@@ -16,6 +16,7 @@ Layout, version 2::
                                   <first offset>.index, .txnindex    rebuilt from the log if they do not verify
                                   <offset>.snapshot                  the producers before that offset; likewise
                                   start-offset                       where the log begins, if not at its first segment
+                                  compacted                          how far the log is compacted
 
 Version 1 had neither indexes nor snapshots nor the run file: the first start makes them.
 """

@@ -22,7 +22,7 @@ from crc32c import crc32c
 from tallystick.broker.limits import MAX_JOURNAL_RECORD_BYTES
 from tallystick.broker.log.durability import Durability, SyncedFile, sync_folder
 from tallystick.broker.log.files import append_all, open_for_append
-from tallystick.broker.log.partition_recovery import TornTail
+from tallystick.broker.log.torn_tail import TornTail
 from tallystick.broker.ports import JournalRecord
 from tallystick.errors import CorruptData, TallystickError
 

@@ -6,24 +6,27 @@ know: producers, the last stable offset, what a start does with what it finds (`
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import structlog
 
+from tallystick.broker.log import segment_swap
 from tallystick.broker.log.aborted import AbortedTransaction
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.checkpoints import Checkpoints
+from tallystick.broker.log.compaction_point import CompactionPoint, write_point
 from tallystick.broker.log.durability import Durability, sync_folder
-from tallystick.broker.log.partition_recovery import PartitionRecovery, RecoveredLog, ReplayedState, TornTail
+from tallystick.broker.log.partition_recovery import PartitionRecovery, RecoveredLog, ReplayedState
+from tallystick.broker.log.read_cache import ReadCache
 from tallystick.broker.log.segment import Segment, segment_path
 from tallystick.broker.log.segment_index import NO_TIMESTAMP
 from tallystick.broker.log.settings import DEFAULTS, LogSettings, SegmentAge
 from tallystick.broker.log.start_offset import write_start_offset
+from tallystick.broker.log.torn_tail import TornTail
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import Batch, BatchHeader, placed, read_header
 
@@ -31,8 +34,6 @@ logger = structlog.get_logger(__name__)
 
 LEADER_EPOCH = 0
 """There is one broker, so leadership never moves."""
-_OPEN_FOR_READS: Final = 2
-"""Closed segments that keep a descriptor: as many as readers usually read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,7 @@ class PartitionLog:
         self.settings = settings
         self._boots = boots or Boots.same()
         self._checkpoints = checkpoints or Checkpoints()
-        self._read_ends: dict[int, tuple[Segment, int]] = {}
-        """Where the latest reads stopped: a consumer that follows the log goes on there without a search."""
-        self._open_for_reads: list[Segment] = []
+        self._reads = ReadCache()
         folder.mkdir(parents=True, exist_ok=True)
         recovery = PartitionRecovery(folder, state, settings=settings, boots=self._boots)
         try:
@@ -81,6 +80,7 @@ class PartitionLog:
         self._snapshots = recovery.snapshots
         self._segments = self.recovered.segments
         self._given_up_before = self.recovered.start_offset
+        self.compaction = self.recovered.compaction
         self._first_timestamp_ms = NO_TIMESTAMP
         """Of the segment that is appended to: its age counts from here."""
         if self._segments:
@@ -218,12 +218,46 @@ class PartitionLog:
             return []
         self.begin_at(self._segments[count].base_offset)
         gone, self._segments = self._segments[:count], self._segments[count:]
-        self._read_ends = {offset: end for offset, end in self._read_ends.items() if end[0] not in gone}
-        self._open_for_reads = [segment for segment in self._open_for_reads if segment not in gone]
+        self._reads.forget(gone)
         doomed = []
         for segment in gone:
             doomed.append(segment.doom())
             self._snapshots.remove(segment.base_offset)
+        return doomed
+
+    # Compaction
+
+    def note_compaction(self, point: CompactionPoint) -> None:
+        """How far the log is compacted, kept over restarts. ``OSError``: disk full, nothing changed."""
+        if point != self.compaction:
+            write_point(self.folder, point)
+            self.compaction = point
+
+    def replace(self, old: Sequence[Segment], cleaned: Segment) -> list[Path] | None:
+        """Put a compacted segment, which is on disk, into the place of neighbours; their files, to be removed.
+
+        None if some of them are no longer of this log. ``OSError``: nothing changed, or the next start completes it.
+        """
+        place = bisect_left(self._segments, old[0].base_offset, key=lambda segment: segment.base_offset)
+        if self._segments[place : place + len(old)] != list(old):
+            return None
+        end_offset = self._segments[place + len(old)].base_offset
+        self._snapshots.sync(end_offset)  # the compacted segment tells less of the producers
+        decided = segment_swap.decide(cleaned.path, base_offset=cleaned.base_offset, end_offset=end_offset)
+        self._reads.forget(old)
+        for segment in old:
+            segment.release()
+            segment.index.reset()
+        doomed = segment_swap.complete(decided)
+        cleaned.moved_to(segment_path(self.folder, cleaned.base_offset))
+        self._segments[place : place + len(old)] = [cleaned]
+        for segment in old[1:]:
+            self._snapshots.remove(segment.base_offset)
+        try:
+            cleaned.index.store(cleaned.coverage, closed=True, boot_id=self._boots.present)
+            cleaned.index.mark_durable(cleaned.coverage)
+        except OSError as error:
+            logger.warning("a compacted segment has no index: the next start reads it", reason=str(error))
         return doomed
 
     # Checkpoints
@@ -264,8 +298,8 @@ class PartitionLog:
         """
         if offset >= limit_offset or (max_bytes <= 0 and not at_least_one):
             return Slice(b"", offset)
-        known = self._read_ends.pop(offset, None)
-        if known is not None and known[1] < known[0].size_bytes:
+        known = self._reads.take(offset)
+        if known is not None:
             segment, position = known
         else:
             slot = self._slot_of(offset)
@@ -280,19 +314,9 @@ class PartitionLog:
         data, stop = segment.read(position, max_bytes=max_bytes, end=end, at_least_one=at_least_one)
         next_offset = self._offset_after(data, segment, stop) if data else offset
         if data:
-            self._read_ends[next_offset] = (segment, stop)
-            if len(self._read_ends) > 16:
-                del self._read_ends[next(iter(self._read_ends))]
-        self._used(segment)
+            self._reads.stopped(next_offset, segment, stop)
+        self._reads.used(segment)
         return Slice(data, next_offset)
-
-    def _used(self, segment: Segment) -> None:
-        """Keep the descriptors of the segments that were read last, and no others."""
-        if segment.file is not None or segment in self._open_for_reads:
-            return
-        self._open_for_reads.append(segment)
-        if len(self._open_for_reads) > _OPEN_FOR_READS:
-            self._open_for_reads.pop(0).release()
 
     def _offset_at(self, segment: Segment, position: int) -> int:
         if position >= segment.size_bytes:
@@ -319,7 +343,7 @@ class PartitionLog:
         for segment in list(self._segments):
             if segment.max_timestamp_ms >= timestamp_ms:
                 yield from segment.batches_from_time(timestamp_ms)
-                self._used(segment)
+                self._reads.used(segment)
 
     def max_timestamp(self) -> tuple[int, int]:
         """Largest timestamp and the last offset of the batch that has it; (-1, -1) in an empty log."""

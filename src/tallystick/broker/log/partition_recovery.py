@@ -22,8 +22,10 @@ from typing import Final, Protocol
 
 import structlog
 
+from tallystick.broker.log import segment_swap
 from tallystick.broker.log.aborted import AbortedTransaction
 from tallystick.broker.log.boots import Boots
+from tallystick.broker.log.compaction_point import NEVER_COMPACTED, CompactionPoint, read_point
 from tallystick.broker.log.files import DRAFT_SUFFIX
 from tallystick.broker.log.segment import DOOMED_SUFFIX, Segment, segment_path
 from tallystick.broker.log.segment_index import INDEX_SUFFIXES, DamagedIndex
@@ -31,6 +33,7 @@ from tallystick.broker.log.segment_scan import BadBatch, find_batch, is_unwritte
 from tallystick.broker.log.settings import LogSettings
 from tallystick.broker.log.start_offset import read_start_offset
 from tallystick.broker.log.state_snapshots import SUFFIX, StateSnapshots
+from tallystick.broker.log.torn_tail import TornTail, cut_off
 from tallystick.errors import CorruptData
 from tallystick.wire.batch import BatchHeader
 
@@ -57,17 +60,6 @@ class ReplayedState(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TornTail:
-    """What a start cut off the end of a file; ``kept`` is the file with the bytes, where they were kept."""
-
-    path: str
-    at_bytes: int
-    cut_bytes: int
-    reason: str
-    kept: str = ""
-
-
 @dataclass(slots=True)
 class RecoveredLog:
     """What was found. ``segments`` is empty in a new folder."""
@@ -78,19 +70,17 @@ class RecoveredLog:
     replayed_bytes: int = 0
     start_offset: int = 0
     """Before it nothing is read, though a segment may hold more."""
+    compaction: CompactionPoint = NEVER_COMPACTED
 
 
 class PartitionRecovery:
-    """One partition's start. ``gaps``: offsets may be missing within closed segments, as compaction leaves them."""
+    """One partition's start."""
 
-    def __init__(
-        self, folder: Path, state: ReplayedState, *, settings: LogSettings, boots: Boots, gaps: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, state: ReplayedState, *, settings: LogSettings, boots: Boots) -> None:
         self._folder = folder
         self._state = state
         self._settings = settings
         self._boots = boots
-        self._gaps = gaps
         self._found = RecoveredLog()
         self.snapshots = StateSnapshots(folder, ())
         self._at = -1
@@ -100,6 +90,8 @@ class PartitionRecovery:
         """Bring the folder in order. ``CorruptData`` with file, position and offset if there is damage."""
         found = self._found
         found.start_offset = read_start_offset(self._folder)
+        found.compaction = read_point(self._folder)
+        self._complete_swaps()
         bases, snapshot_offsets = self._list()
         self.snapshots = StateSnapshots(self._folder, snapshot_offsets)
         bases = self._drop_before(found.start_offset, bases)
@@ -123,11 +115,19 @@ class PartitionRecovery:
         self.snapshots.keep_only(kept)
         return found
 
+    def _complete_swaps(self) -> None:
+        """What compaction had decided. The files that it takes out go when the folder is listed."""
+        for decided in sorted(self._folder.glob(f"*{segment_swap.SWAP_SUFFIX}")):
+            segment_swap.complete(decided)
+
+    def _may_have_gaps(self, segment: Segment) -> bool:
+        return segment.base_offset < self._found.compaction.gaps_before
+
     def _list(self) -> tuple[list[int], list[int]]:
         bases, snapshots, sidecars = [], [], []
         for entry in os.scandir(self._folder):
             path = Path(entry.path)
-            if path.suffix in (DRAFT_SUFFIX, DOOMED_SUFFIX):
+            if path.suffix in (DRAFT_SUFFIX, DOOMED_SUFFIX, segment_swap.CLEANED_SUFFIX):
                 path.unlink()
             elif not path.stem.isdecimal():
                 continue
@@ -167,7 +167,7 @@ class PartitionRecovery:
             return
         segment, following = self._found.segments[slot], self._found.segments[slot + 1]
         if segment.next_offset == following.base_offset or (
-            self._gaps and segment.next_offset <= following.base_offset
+            self._may_have_gaps(segment) and segment.next_offset <= following.base_offset
         ):
             return
         if self._may_be_lost(slot):
@@ -189,7 +189,11 @@ class PartitionRecovery:
         self._read(slot, segment, closed=closed)
         if closed and slot < len(self._found.segments) - 1:
             segment.index.store(segment.coverage, closed=True, boot_id=self._boots.present)
-            self._save_state(self._found.segments[slot + 1].base_offset, segment)
+            following = self._found.segments[slot + 1].base_offset
+            if self._may_have_gaps(segment):  # it tells less of the producers than the snapshot that was made then
+                self._at = -1
+                self._restore(following, None)
+            self._save_state(following, segment)
 
     def _resume(self, segment: Segment) -> bool:
         if segment.index.stored is None:
@@ -219,7 +223,9 @@ class PartitionRecovery:
     def _stands_before(self, slot: int) -> bool:
         segments = self._found.segments
         base = segments[slot].base_offset
-        if self._restore(base, segments[slot - 1].last_crc if slot > 0 else None):
+        # Compaction may have changed the batch before: the snapshot is that of the offset all the same.
+        is_as_written = slot > 0 and not self._may_have_gaps(segments[slot - 1])
+        if self._restore(base, segments[slot - 1].last_crc if is_as_written else None):
             return True
         if slot == 0:
             self._state.restore(None)
@@ -256,7 +262,11 @@ class PartitionRecovery:
         """The batches of a segment whose index was believed, so that none of them may be bad."""
         try:
             yield from verified_batches(
-                segment.fd, start=0, end=segment.size_bytes, next_offset=segment.base_offset, gaps=self._gaps
+                segment.fd,
+                start=0,
+                end=segment.size_bytes,
+                next_offset=segment.base_offset,
+                gaps=self._may_have_gaps(segment),
             )
         except BadBatch as bad:
             raise self._damage(segment, bad, "") from bad
@@ -265,7 +275,11 @@ class PartitionRecovery:
         start, length = segment.size_bytes, segment.length()
         try:
             for header, _, batch in verified_batches(
-                segment.fd, start=start, end=length, next_offset=segment.next_offset, gaps=self._gaps and closed
+                segment.fd,
+                start=start,
+                end=length,
+                next_offset=segment.next_offset,
+                gaps=closed and self._may_have_gaps(segment),
             ):
                 row = self._state.apply(header, batch)
                 segment.note(header)
@@ -281,7 +295,7 @@ class PartitionRecovery:
         """Cut at a torn write, refuse damage."""
         later = find_batch(segment.fd, start=bad.position + 1, end=length, at_least=bad.offset)
         if later is None and slot == len(self._found.segments) - 1:
-            self._found.torn = _cut(segment.path, bad.position, length, bad.reason, kept="")
+            self._found.torn = cut_off(segment.path, bad.position, length, bad.reason, kept="")
             return
         torn_by_power_loss = later is None or is_unwritten(segment.fd, start=bad.position, end=later[0])
         if torn_by_power_loss and self._may_be_lost(slot) and bad.position >= segment.durable_bytes:
@@ -309,34 +323,10 @@ class PartitionRecovery:
         segment, following = segments[slot], segments[slot + 1 :]
         kept = segment.path.with_name(f"{segment.path.name}.{position}{ASIDE_SUFFIX}")
         length = segment.length()
-        self._found.torn = _cut(segment.path, position, length, reason, kept=str(kept) if position < length else "")
+        self._found.torn = cut_off(segment.path, position, length, reason, kept=str(kept) if position < length else "")
         for other in following:
             other.release()
             other.index.reset()
             other.path.replace(other.path.with_name(other.path.name + ASIDE_SUFFIX))
             logger.error("a segment behind a torn write is set aside", file=str(other.path) + ASIDE_SUFFIX)
         del segments[slot + 1 :]
-
-
-def _cut(path: Path, position: int, length: int, reason: str, *, kept: str) -> TornTail:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        if kept:
-            _copy(fd, position, length, Path(kept))
-        os.ftruncate(fd, position)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    return TornTail(str(path), position, length - position, reason, kept)
-
-
-def _copy(fd: int, start: int, end: int, to: Path) -> None:
-    with to.open("wb") as file:
-        while start < end:
-            data = os.pread(fd, min(1 << 20, end - start), start)
-            if not data:
-                break
-            file.write(data)
-            start += len(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -113,6 +113,11 @@ class Segment:
         self.path.replace(doomed)
         return doomed
 
+    def first_timestamp_ms(self) -> int:
+        """The largest time in its first batch; -1 if it has none."""
+        first = self.header_at(0)
+        return NO_TIMESTAMP if first is None else first.max_timestamp_ms
+
     @property
     def largest_timestamp_ms(self) -> int:
         """The largest time of its records; if none has one, when the file was written."""
@@ -186,6 +191,16 @@ class Segment:
             raise TallystickError(f"{self.path} is closed for appends")
         append_all(self.file.fd, buffers, end=self.size_bytes)
         self.note(header)
+
+    def write(self, fd: int, header: BatchHeader, batch: bytes) -> None:
+        """Write one batch as it is, for who fills a new segment. ``OSError`` with nothing written."""
+        append_all(fd, [batch], end=self.size_bytes)
+        self.note(header)
+
+    def moved_to(self, path: Path) -> None:
+        """The file has this name now; nothing of the index is stored yet."""
+        self.path = path
+        self.index.moved_to(path)
 
     # Reading
 

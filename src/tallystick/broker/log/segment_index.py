@@ -258,6 +258,11 @@ class SegmentIndex:
         self.reset()
         self._aborted = aborted
 
+    def moved_to(self, log_path: Path) -> None:
+        """The log has this name now; its rows are to be stored beside it."""
+        self.path = log_path.with_suffix(".index")
+        self.aborted_path = log_path.with_suffix(".txnindex")
+
     def remove_files(self) -> None:
         self.path.unlink(missing_ok=True)
         self.aborted_path.unlink(missing_ok=True)

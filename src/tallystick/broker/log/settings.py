@@ -25,6 +25,9 @@ class LogSettings:
     log_index_interval_bytes: int = 4096
     log_flush_interval_ms: int = 1_000
     log_retention_check_interval_ms: int = 300_000
+    log_cleaner_enable: bool = True
+    log_cleaner_backoff_ms: int = 15_000
+    log_cleaner_dedupe_buffer_size: int = 128 * 1024 * 1024
 
 
 DEFAULTS = LogSettings()

@@ -18,7 +18,7 @@ import structlog
 
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import FileJournal
-from tallystick.broker.log.partition_recovery import TornTail
+from tallystick.broker.log.torn_tail import TornTail
 from tallystick.broker.security.acls import Acls
 from tallystick.broker.security.credentials import Credentials
 from tallystick.broker.security.records import DecoyKeySet, SecurityRecord

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tallystick.broker.log.compaction.choice import CompactionRules
 from tallystick.broker.log.old_segments import Retention
 from tallystick.broker.log.settings import LogSettings, SegmentAge
 
@@ -51,6 +52,16 @@ class TopicConfig:
     @property
     def retention(self) -> Retention:
         return Retention(retention_ms=self.retention_ms, retention_bytes=self.retention_bytes, deletes=self.deletes)
+
+    @property
+    def compaction(self) -> CompactionRules:
+        return CompactionRules(
+            min_cleanable_dirty_ratio=self.min_cleanable_dirty_ratio,
+            min_compaction_lag_ms=self.min_compaction_lag_ms,
+            max_compaction_lag_ms=self.max_compaction_lag_ms,
+            delete_retention_ms=self.delete_retention_ms,
+            segment_bytes=self.internal_segment_bytes or self.segment_bytes,
+        )
 
     @property
     def segment_age(self) -> SegmentAge:

@@ -27,6 +27,7 @@ from tallystick.wire.shapes import (
     prepare_check,
     unsigned_varint,
 )
+from tallystick.wire.writers import Write, writer_of
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 100 * 1024 * 1024
@@ -154,41 +155,32 @@ def read_request(frame: Frame, header: RequestHeader, *, max_rows: int = MAX_ROW
 
 
 @cache
-def _response_writer(response_type: Any) -> tuple[Any, bytes]:
+def _response_writer(response_type: Any) -> tuple[Write, bytes]:
     tags = b"\x00" if response_type.__header_schema__.__version__ == 1 else b""
-    return entity_writer(response_type), tags
-
-
-class _Gathered:
-    """What kio writes to: long runs of bytes stay where they are, the others are put together."""
-
-    __slots__ = ("_small", "buffers")
-
-    def __init__(self, head: bytes) -> None:
-        self._small = [head]
-        self.buffers: list[bytes | memoryview] = []
-
-    def write(self, part: bytes | memoryview) -> None:
-        if len(part) < _GATHERED_FROM_BYTES:
-            self._small.append(bytes(part))
-            return
-        self.buffers += (b"".join(self._small), part)
-        self._small.clear()
-
-    def finish(self) -> list[bytes | memoryview]:
-        """All of it, with its length in front."""
-        self.buffers.append(b"".join(self._small))
-        first = self.buffers[0]
-        self.buffers[0] = _LENGTH.pack(sum(map(len, self.buffers))) + first
-        return self.buffers
+    return writer_of(response_type), tags
 
 
 def response_buffers(correlation_id: int, response: Any) -> list[bytes | memoryview]:
     """A response frame, its length in front, in parts: long runs of bytes in it are not copied."""
-    writer, tags = _response_writer(response.__class__)
-    gathered = _Gathered(_LENGTH.pack(correlation_id) + tags)
-    writer(gathered, response)
-    return gathered.finish()
+    write, tags = _response_writer(response.__class__)
+    parts: list[bytes | memoryview] = [_LENGTH.pack(correlation_id) + tags]
+    write(parts, response)
+    buffers = _gathered(parts)
+    buffers[0] = _LENGTH.pack(sum(map(len, buffers))) + buffers[0]
+    return buffers
+
+
+def _gathered(parts: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Short parts put together, long ones as they are; the first one is short."""
+    buffers: list[bytes | memoryview] = []
+    first = 0
+    for number, part in enumerate(parts):
+        if len(part) >= _GATHERED_FROM_BYTES:
+            buffers += (b"".join(parts[first:number]), part)
+            first = number + 1
+    if first < len(parts):
+        buffers.append(b"".join(parts[first:]))
+    return buffers
 
 
 def write_response(correlation_id: int, response: Any) -> bytes:

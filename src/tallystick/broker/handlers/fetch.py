@@ -97,11 +97,12 @@ async def _found(build: Any, context: RequestContext, request: Any, topics: Topi
         remaining = deadline - loop.time()
         if found.size_bytes >= request.min_bytes or found.failed or remaining <= 0 or not partitions:
             return found
-        await _more(partitions, remaining)
+        if not await _more(partitions, remaining):
+            return found
 
 
-async def _more(partitions: list[Partition], timeout_s: float) -> None:
-    """Wait until one of the partitions has more to read, or is gone, or time is up."""
+async def _more(partitions: list[Partition], timeout_s: float) -> bool:
+    """Whether one of the partitions has more to read, or is gone, before time is up."""
     woken = asyncio.Event()
     tell = woken.set
     for partition in partitions:
@@ -110,10 +111,11 @@ async def _more(partitions: list[Partition], timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
             await woken.wait()
     except TimeoutError:
-        pass
+        return False
     finally:
         for partition in partitions:
             partition.listeners.discard(tell)
+    return True
 
 
 def _partitions(context: RequestContext, topic: TopicKey, rows: Sequence[Any]) -> list[Partition | None]:

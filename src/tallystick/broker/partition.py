@@ -19,7 +19,7 @@ from tallystick.broker.log.compaction.choice import Due, due
 from tallystick.broker.log.compaction.work import Compaction
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.old_segments import count_old
-from tallystick.broker.log.partition_log import PartitionLog, Slice
+from tallystick.broker.log.partition_log import LEADER_EPOCH, PartitionLog, Slice
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.produced_batch import as_stored, checked_header
 from tallystick.broker.producer_expiry import IdleProducers
@@ -230,6 +230,21 @@ class Partition:
         """The log is damaged or the disk fails, found while the broker runs: this partition's readers are told."""
         logger.error("the log cannot be read", topic=self.topic, partition=self.index, offset=offset, reason=str(error))
         return ApiError(ErrorCode.kafka_storage_error, f"the log cannot be read: {error}")
+
+    def check_leader_epoch(self, current_leader_epoch: int) -> None:
+        """``ApiError`` UNKNOWN_LEADER_EPOCH if a client has heard of a later leader than there ever was (KIP-320)."""
+        if current_leader_epoch > LEADER_EPOCH:
+            raise ApiError(ErrorCode.unknown_leader_epoch, f"epoch {current_leader_epoch}; it is {LEADER_EPOCH}")
+
+    def diverges_at(self, offset: int, *, last_fetched_epoch: int) -> int | None:
+        """Where a reader's log ends to be this one, if it goes on behind it; None if it is this one (KIP-595).
+
+        ``ApiError`` OFFSET_OUT_OF_RANGE for an epoch that never was.
+        """
+        if last_fetched_epoch > LEADER_EPOCH:
+            raise ApiError(ErrorCode.offset_out_of_range, f"there was no epoch {last_fetched_epoch}")
+        end_offset = self._log.end_offset
+        return end_offset if last_fetched_epoch == LEADER_EPOCH and offset > end_offset else None
 
     def first_at_or_after(self, timestamp_ms: int, *, limit_offset: int) -> OffsetAndTime:
         """The first record at or after a time, before ``limit_offset``."""

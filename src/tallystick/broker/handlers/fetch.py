@@ -14,12 +14,14 @@ from typing import Any, Final
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, FetchSession, TopicKey
 from tallystick.broker.limits import MAX_FETCH_WAIT_MS
+from tallystick.broker.log.partition_log import LEADER_EPOCH
 from tallystick.broker.partition import Partition
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
 
 READ_COMMITTED = 1
 _FIRST_VERSION_WITH_TOPIC_IDS = 13
+NO_EPOCH: Final = -1
 _NO_TIME: Final = timedelta(0)
 
 Topics = Sequence[tuple[TopicKey, Sequence[Any]]]
@@ -33,6 +35,8 @@ class _Round:
     responses: list[tuple[TopicKey, list[Any]]] = field(default_factory=list)
     size_bytes: int = 0
     failed: bool = False
+    is_full: bool = False
+    """There is more, and the request takes no more, whatever it wants at least."""
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -95,7 +99,8 @@ async def _found(build: Any, context: RequestContext, request: Any, topics: Topi
     while True:
         found = _collect(build, context, request, topics)
         remaining = deadline - loop.time()
-        if found.size_bytes >= request.min_bytes or found.failed or remaining <= 0 or not partitions:
+        enough = found.is_full or found.failed or found.size_bytes >= request.min_bytes
+        if enough or remaining <= 0 or not partitions:
             return found
         if not await _more(partitions, remaining):
             return found
@@ -141,7 +146,10 @@ def _collect(build: Any, context: RequestContext, request: Any, topics: Topics) 
                 continue
             limit = min(wanted.partition_max_bytes, budget - result.size_bytes)
             try:
-                row, size = _read(build, partition, wanted, limit, result.size_bytes == 0, request.isolation_level)
+                row, size, is_all = _read(
+                    build, partition, wanted, limit, result.size_bytes == 0, request.isolation_level
+                )
+                result.is_full |= not is_all and limit < wanted.partition_max_bytes
             except ApiError as error:
                 result.failed = True
                 row, size = _failed(build, wanted.partition, error.code), 0
@@ -158,9 +166,16 @@ def _read(
     max_bytes: int,
     first: bool,
     isolation_level: int,
-) -> tuple[Any, int]:
+) -> tuple[Any, int, bool]:
+    """The row, its records' size, and whether that is all there is."""
     committed_only = isolation_level == READ_COMMITTED
     offset = wanted.fetch_offset
+    partition.check_leader_epoch(getattr(wanted, "current_leader_epoch", NO_EPOCH))
+    last_fetched_epoch = getattr(wanted, "last_fetched_epoch", NO_EPOCH)
+    if last_fetched_epoch != NO_EPOCH:
+        diverges_at = partition.diverges_at(offset, last_fetched_epoch=last_fetched_epoch)
+        if diverges_at is not None:
+            return _diverging(build, partition, wanted.partition, diverges_at), 0, True
     # KIP-74: the first partition with data gives at least one batch, the others only what still fits.
     slice_ = partition.read(offset, max_bytes=max_bytes, committed_only=committed_only, at_least_one=first)
     data = slice_.data
@@ -179,7 +194,22 @@ def _read(
         aborted_transactions=aborted,
         records=data,
     )
-    return row, len(data)
+    readable = partition.last_stable_offset if committed_only else partition.high_watermark
+    return row, len(data), slice_.next_offset >= readable
+
+
+def _diverging(build: Any, partition: Partition, index: int, end_offset: int) -> Any:
+    """No records, but where the reader's log is no longer this one."""
+    return build.PartitionData(
+        partition_index=index,
+        error_code=ErrorCode.none,
+        high_watermark=partition.high_watermark,
+        last_stable_offset=partition.last_stable_offset,
+        log_start_offset=partition.log.start_offset,
+        diverging_epoch=build.EpochEndOffset(epoch=LEADER_EPOCH, end_offset=end_offset),
+        aborted_transactions=None,
+        records=b"",
+    )
 
 
 def _failed(build: Any, index: int, code: ErrorCode) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.handlers.fetch import READ_COMMITTED
@@ -26,7 +26,15 @@ class Spec(enum.IntEnum):
     EARLIEST_PENDING_UPLOAD = -6
 
 
-_NOTHING = OffsetAndTime(-1, -1)
+_NOTHING: Final = OffsetAndTime(-1, -1)
+_FIRST_VERSION: Final[dict[int, int]] = {
+    Spec.LATEST: 1,
+    Spec.EARLIEST: 1,
+    Spec.MAX_TIMESTAMP: 7,
+    Spec.EARLIEST_LOCAL: 8,
+    Spec.LATEST_TIERED: 9,
+    Spec.EARLIEST_PENDING_UPLOAD: 11,
+}
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -56,10 +64,17 @@ def _partition(build: Any, context: RequestContext, topic: str, wanted: Any, iso
     if partition is not None:
         code = ErrorCode.none
         try:
+            partition.check_leader_epoch(getattr(wanted, "current_leader_epoch", -1))
+            _check_spec(wanted.timestamp, context.api_version)
             found = _look_up(partition, wanted.timestamp, isolation_level)
         except ApiError as error:
             code = error.code
     return _told(build, wanted, code, found)
+
+
+def _check_spec(timestamp_ms: int, api_version: int) -> None:
+    if timestamp_ms < 0 and api_version < _FIRST_VERSION.get(timestamp_ms, api_version + 1):
+        raise ApiError(ErrorCode.unsupported_version, f"version {api_version} knows no timestamp {timestamp_ms}")
 
 
 def _told(build: Any, wanted: Any, code: ErrorCode, found: OffsetAndTime) -> Any:

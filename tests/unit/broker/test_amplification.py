@@ -52,6 +52,8 @@ def test_what_is_described_is_described_once_however_often_it_is_named(node: Nod
     assert (
         len(ask(node, "describe_groups", 5, groups=("g", "h") * MANY, include_authorized_operations=False).groups) == 2
     )
+    answer = ask(node, "consumer_group_describe", 1, group_ids=("g", "h") * MANY, include_authorized_operations=False)
+    assert len(answer.groups) == 2
     answer = ask(node, "describe_transactions", 0, transactional_ids=("a", "b") * MANY)
     assert len(answer.transaction_states) == 2
     build = schema.request("describe_producers", 0)

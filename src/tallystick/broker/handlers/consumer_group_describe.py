@@ -20,7 +20,7 @@ async def handle(context: RequestContext, request: Any) -> Any:
     build = schema.response("consumer_group_describe", context.api_version)
     return build.ConsumerGroupDescribeResponse(
         throttle_time=timedelta(0),
-        groups=tuple(_describe(build, context, group_id) for group_id in request.group_ids),
+        groups=tuple(_describe(build, context, group_id) for group_id in dict.fromkeys(request.group_ids)),
     )
 
 

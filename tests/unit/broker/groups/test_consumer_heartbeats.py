@@ -275,6 +275,17 @@ def test_a_static_member_that_is_away_is_not_waited_for_to_give_up(crew: Crew) -
     assert crew.held("three") == [("a", 0), ("a", 1)]
 
 
+def test_the_session_of_a_static_member_ends_with_the_place_that_its_successor_took(crew: Crew) -> None:
+    crew.join("one", instance="i")
+    crew.leave("one", instance="i", for_good=False)
+    crew.tick(after_ms=1_000)
+    epoch, _ = crew.join("two", instance="i")
+    crew.tick(after_ms=SESSION_TIMEOUT_MS - 1_000, beat={"two": epoch})
+    assert list(crew.group.members) == ["two"]
+    crew.tick(after_ms=SESSION_TIMEOUT_MS)
+    assert list(crew.group.members) == []
+
+
 def test_a_member_that_gave_up_in_time_stays(crew: Crew) -> None:
     crew.join("one", rebalance_timeout_ms=10_000)
     crew.join("two")

@@ -66,6 +66,9 @@ class ConsumerGroups:
             )
             decision = decide_heartbeat(group, request, given)
         self._write(decision)
+        if decision.record is not None:  # a static member that comes back under a new id takes the old one's place
+            for member_id in decision.record.removed:
+                presence.forget(member_id)
         if request.member_epoch == LEAVING_EPOCH:
             presence.forget(decision.member_id)
         elif leaves:

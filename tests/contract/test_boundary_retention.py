@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, inspect, text
 from tests.support.boundary import record
 from tests.support.brokers import Cluster, Names
@@ -74,7 +75,7 @@ def forget_up_to(engine: Engine, offset: int, *, days: int = 90) -> int:
 
 
 def aged(number: int, days: int, **fields: Any) -> Record:
-    return dataclasses.replace(record(number, **fields), timestamp_ms=NOW_MS - days * DAY_MS)
+    return replace(record(number, **fields), timestamp_ms=NOW_MS - days * DAY_MS)
 
 
 def test_a_row_goes_when_it_is_old_and_its_group_is_past_it(engine: Engine, effect: SqlEffect) -> None:
@@ -207,16 +208,15 @@ def test_tables_of_a_newer_program_are_refused(engine: Engine) -> None:
         create_tables(engine)
 
 
-def test_the_command_asks_the_group_how_far_it_has_read(kafka: Cluster, names: Names, database_url: str) -> None:
+def test_the_command_asks_the_group_how_far_it_has_read(
+    kafka: Cluster, names: Names, database_url: str, engine: Engine
+) -> None:
     topic, group = make_topic(kafka.bootstrap, names("orders")), names("group")
     put(kafka.bootstrap, topic, [b"a", b"b", b"c"])
-    engine = open_database(database_url)
     create_tables(engine)
     old = SqlEffect(engine, Calls(), name="book", clock=ManualClock(start_ms=1))
-    old.process([dataclasses.replace(record(number), topic=topic) for number in range(3)])
+    old.process([replace(record(number), topic=topic) for number in range(3)])
     with consumer(kafka.bootstrap, group) as reader:
-        from confluent_kafka import TopicPartition
-
         reader.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
     options = ["--database", database_url, "--keep", "90d", "--group", group, "--bootstrap", kafka.bootstrap]
     listed = CliRunner().invoke(app, ["inbox", "list", *options, "--json"])
@@ -226,4 +226,3 @@ def test_the_command_asks_the_group_how_far_it_has_read(kafka: Cluster, names: N
     done = CliRunner().invoke(app, ["inbox", "forget", "book", *options, "--execute"])
     assert "forgot 2 of 3 rows" in done.stdout, done.output
     assert remembered(engine) == [2]
-    engine.dispose()

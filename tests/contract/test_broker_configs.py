@@ -57,7 +57,8 @@ class Configs:
 
     def synonyms(self, kind: int, name: str, key: str) -> list[tuple[str, str | None, int]]:
         (row,) = self.describe(kind, name, key).configs
-        if row.synonyms[0].value != row.value or row.synonyms[0].source != row.config_source:
+        first = row.synonyms[0] if row.synonyms else None
+        if first is None or first.value != row.value or first.source != row.config_source:
             return []  # Apache Kafka looks them up one after the other
         return [(each.name, each.value, each.source) for each in row.synonyms]
 

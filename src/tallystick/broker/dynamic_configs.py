@@ -11,15 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-import structlog
-
 from tallystick.broker.log.durability import Durability
-from tallystick.broker.log.journal import FileJournal
+from tallystick.broker.log.state_journal import StateJournal
 from tallystick.broker.log.torn_tail import TornTail
 from tallystick.broker.ports import JournalRecord
-from tallystick.wire.errors import ApiError, ErrorCode
-
-logger = structlog.get_logger(__name__)
 
 EVERY_BROKER: Final = ""
 COMPACT_ABOVE_BYTES: Final = 256 * 1024
@@ -37,12 +32,17 @@ class DynamicConfigs:
     """What was changed, recovered when it is made."""
 
     def __init__(self, path: Path, durability: Durability) -> None:
-        self._journal: FileJournal[BrokerConfigured] = FileJournal(path, BrokerConfigured, durability)
         self._by_broker: dict[str, dict[str, str]] = {}
-        for record in self._journal.replay():
-            self._apply(record)
-        self._compact_above_bytes = COMPACT_ABOVE_BYTES
-        self._compact()
+        self._journal: StateJournal[BrokerConfigured] = StateJournal(
+            path,
+            BrokerConfigured,
+            durability,
+            name="the journal of settings",
+            compact_above_bytes=COMPACT_ABOVE_BYTES,
+            apply=self._apply,
+            snapshot=self._snapshot,
+        )
+        self._journal.recover()
 
     @property
     def torn(self) -> TornTail | None:
@@ -57,13 +57,8 @@ class DynamicConfigs:
         """Let these be all of them; ``ApiError`` with nothing changed if the disk refuses it."""
         if configs == self.of(broker):
             return
-        record = BrokerConfigured(broker, dict(configs))
-        try:
-            self._journal.append(record)
-        except OSError as error:
-            raise ApiError(ErrorCode.kafka_storage_error, f"the journal of settings: {error.strerror}") from error
-        self._apply(record)
-        self._compact()
+        self._journal.commit(BrokerConfigured(broker, dict(configs)))
+        self._journal.compact()
 
     def _apply(self, record: BrokerConfigured) -> None:
         if record.configs:
@@ -74,15 +69,6 @@ class DynamicConfigs:
     def _snapshot(self) -> Iterator[BrokerConfigured]:
         for broker, configs in self._by_broker.items():
             yield BrokerConfigured(broker, configs)
-
-    def _compact(self) -> None:
-        if self._journal.size_bytes <= self._compact_above_bytes:
-            return
-        try:
-            self._journal.compact(self._snapshot())
-        except OSError:
-            logger.exception("the journal of settings is not compacted")
-        self._compact_above_bytes = max(COMPACT_ABOVE_BYTES, self._journal.size_bytes * 2)
 
     def close(self) -> None:
         """Close the file."""

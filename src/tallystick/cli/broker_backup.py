@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tallystick.cli.byte_progress import byte_progress
+
 
 def backup(
     data: Annotated[Path, typer.Option(help="The data folder. A broker may be running on it.")],
@@ -14,20 +16,10 @@ def backup(
     verify: Annotated[bool, typer.Option(help="Check the copy as `tallystick broker check` does.")] = True,
 ) -> None:
     """Copy a data folder as it is at one moment, so that a broker can start on the copy."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
     from tallystick.broker.backup.copying import back_up
     from tallystick.broker.inspection import check_folder
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
+    with byte_progress() as progress:
         task = progress.add_task("copying")
         done = back_up(
             data,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tallystick.cli.byte_progress import byte_progress
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -24,18 +26,10 @@ def check(
     """Verify every batch, index, snapshot and journal of a data folder, and change nothing. Exit code 1: damage."""
     import msgspec
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tallystick.broker.inspection import check_folder
 
-    with Progress(
-        TextColumn("checking"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
+    with byte_progress() as progress:
         task = progress.add_task("checking")
         report = check_folder(
             folder,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import sys
 from collections import Counter
 from pathlib import Path
@@ -134,14 +133,12 @@ def _mender(value: Path | None, fix: str | None) -> Fix | None:
         return lambda _letter: mended
     if fix is None:
         return None
-    module_name, colon, name = fix.partition(":")
     sys.path.insert(0, str(Path.cwd()))
-    try:
-        function: Fix | None = getattr(importlib.import_module(module_name), name, None) if colon else None
-    except ImportError as error:
-        raise ConfigurationError(f"--fix {fix}: {error}") from error
+    from tallystick.pipeline.references import load_attribute
+
+    function: Fix = load_attribute(fix, example="mending:repair")
     if not callable(function):
-        raise ConfigurationError(f"--fix {fix!r} names no function", remedy="Give it as package.module:function")
+        raise ConfigurationError(f"--fix {fix!r} is no function")
     return function
 
 

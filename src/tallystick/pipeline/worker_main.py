@@ -6,7 +6,6 @@ Owns: loading an application by name, the exit codes, structured logs on stderr.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ import structlog
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.pipeline.app import App
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.references import load_attribute
 from tallystick.pipeline.worker import WorkerConfig, run_worker
 from tallystick.stopping import StopFlag
 
@@ -41,19 +41,7 @@ class Exit(IntEnum):
 
 def load_app(reference: str) -> App:
     """The application named ``module:attribute``; a function without arguments is called for it."""
-    module_name, _, attribute = reference.partition(":")
-    if not module_name or not attribute:
-        raise ConfigurationError(f"{reference!r} is not module:attribute", remedy="For example: shop.pipeline:app")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except ModuleNotFoundError as error:
-        if error.name != module_name and not module_name.startswith(f"{error.name}."):
-            raise
-        raise ConfigurationError(
-            f"there is no module {module_name!r}", remedy="Run in its folder, or set PYTHONPATH"
-        ) from error
-    except AttributeError as error:
-        raise ConfigurationError(f"module {module_name!r} has no {attribute!r}") from error
+    found = load_attribute(reference, example="shop.pipeline:app")
     app = found() if callable(found) and not isinstance(found, App) else found
     if not isinstance(app, App):
         raise ConfigurationError(f"{reference!r} is {type(app).__name__}, not a tallystick.pipeline.App")

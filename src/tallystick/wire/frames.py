@@ -22,10 +22,9 @@ from tallystick.wire.produce_request import FIRST_VERSION, read_produce
 from tallystick.wire.shapes import (
     MAX_ROWS,
     MalformedFrame,
-    check_tagged_count,
     checked_body,
     prepare_check,
-    unsigned_varint,
+    skip_tagged_fields,
 )
 from tallystick.wire.writers import Write, writer_of
 
@@ -106,17 +105,9 @@ def is_flexible(api_key: int, api_version: int) -> bool:
 
 def _skip_tagged_fields(frame: Frame, at: int) -> int:
     try:
-        count, at = unsigned_varint(frame, at)
-        check_tagged_count(count)
-        for _ in range(count):
-            _, at = unsigned_varint(frame, at)
-            size, at = unsigned_varint(frame, at)
-            at += size
+        return skip_tagged_fields(frame, at)
     except IndexError:
         raise MalformedFrame("the frame ends inside its header") from None
-    if at > len(frame):
-        raise MalformedFrame("a tagged field is longer than its frame")
-    return at
 
 
 @cache

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from kio.index import load_entity_module
 from kio.static.constants import EntityType
 
-from tallystick.wire.shapes import MAX_ROWS, MAX_TEXT_BYTES, MalformedFrame, check_tagged_count, unsigned_varint
+from tallystick.wire.shapes import MAX_ROWS, MAX_TEXT_BYTES, MalformedFrame, skip_tagged_fields, unsigned_varint
 
 FIRST_VERSION: Final = 3
 """Older ones carry message formats that are refused."""
@@ -109,11 +109,11 @@ def _flexible(frame: memoryview, at: int, version: int, rows_left: int) -> Any:
             (index,) = _I32.unpack_from(frame, at)
             size, at = unsigned_varint(frame, at + 4)
             records, at = _records(frame, at, size - 1)
-            at = _tags(frame, at)
+            at = skip_tagged_fields(frame, at)
             partitions.append(types.partition(index=index, records=records))
-        at = _tags(frame, at)
+        at = skip_tagged_fields(frame, at)
         topics.append(types.topic(**identity, partition_data=tuple(partitions)))
-    _tags(frame, at)
+    skip_tagged_fields(frame, at)
     return types.request(
         transactional_id=transactional_id,
         acks=acks,
@@ -164,16 +164,3 @@ def _given(name: str | None) -> str:
     if name is None:
         raise MalformedFrame("a topic without a name")
     return name
-
-
-def _tags(frame: memoryview, at: int) -> int:
-    """Skip the tagged fields: none is known."""
-    count, at = unsigned_varint(frame, at)
-    check_tagged_count(count)
-    for _ in range(count):
-        _, at = unsigned_varint(frame, at)
-        size, at = unsigned_varint(frame, at)
-        at += size
-    if at > len(frame):
-        raise MalformedFrame("a tagged field is longer than its frame")
-    return at

@@ -261,6 +261,19 @@ def check_tagged_count(count: int) -> None:
         raise MalformedFrame(f"{count} tagged fields in one place")
 
 
+def skip_tagged_fields(frame: bytes | memoryview, at: int) -> int:
+    """The position after tagged fields of which none is known; ``IndexError`` at the end of the frame."""
+    count, at = unsigned_varint(frame, at)
+    check_tagged_count(count)
+    for _ in range(count):
+        _, at = unsigned_varint(frame, at)
+        size, at = unsigned_varint(frame, at)
+        at += size
+    if at > len(frame):
+        raise MalformedFrame("a tagged field is longer than its frame")
+    return at
+
+
 def unsigned_varint(frame: bytes | memoryview, at: int) -> tuple[int, int]:
     """Value and the position after it; ``IndexError`` at the end of the frame, ``MalformedFrame`` over five bytes."""
     byte = frame[at]

@@ -22,6 +22,8 @@ from typing import Any, Final
 
 from kio.serial import entity_writer
 
+from tallystick.wire.shapes import write_unsigned_varint
+
 Parts = list[bytes | memoryview]
 Write = Callable[[Parts, Any], None]
 
@@ -272,9 +274,4 @@ def _varint(value: int) -> bytes:
     """Unsigned, seven bits a byte."""
     if value < 0x80:
         return _SHORT_VARINTS[value]
-    out = bytearray()
-    while value > 0x7F:
-        out.append((value & 0x7F) | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return write_unsigned_varint(value)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.support.batches import Record, hand_made
-from tests.support.disk_trace import Change, PowerLoss, copy_after_kill, traced
+from tests.support.disk_trace import traced
+from tests.support.every_moment import EveryMoment
 
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.log.boots import Boots
@@ -27,7 +28,6 @@ from tallystick.wire.records import decode_batch, iterate_batches
 NOW_MS = 1_000_000
 KEEP_NOTHING = TopicConfig(retention_ms=0, internal_segment_bytes=200)
 SMALL = TopicConfig(retention_ms=-1, internal_segment_bytes=200)
-AFTER_POWER_LOSS = Boots(present=b"\1" * 16, previous=b"\2" * 16)
 
 
 @contextmanager
@@ -115,36 +115,11 @@ def test_a_look_up_by_time_does_not_find_what_was_deleted(tmp_path: Path) -> Non
         assert partition.first_at_or_after(5, limit_offset=4).offset == 2
 
 
-class EachWay:
-    """Copies of a folder at every change of the disk, as a kill and as a power loss leave it."""
-
-    def __init__(self, folder: Path, copies: Path) -> None:
-        self.folder, self.copies = folder, copies
-        self.power = PowerLoss(folder)
-        self.made: list[tuple[Path, Boots | None, str]] = []
-        self.listening = False
-        copies.mkdir()
-
-    def on_change(self, change: Change) -> None:
-        if self.listening:
-            self.copy(f"before {change.call} {change.path.name}")
-        self.power.on_change(change)
-
-    def copy(self, during: str) -> None:
-        for seed in range(-1, 4):
-            to = self.copies / str(len(self.made))
-            if seed < 0:
-                copy_after_kill(self.folder, to)
-            else:
-                self.power.copy(to, seed=seed)
-            self.made.append((to, AFTER_POWER_LOSS if seed >= 0 else None, f"{during}, seed {seed}"))
-
-
 @pytest.mark.parametrize("deleted", [None, 3, 6], ids=["by age", "within a segment", "at a segment"])
 @pytest.mark.parametrize("kept", [0, 3], ids=["all go", "some stay"])
 def test_the_log_begins_before_or_after_wherever_it_is_killed(tmp_path: Path, deleted: int | None, kept: int) -> None:
     folder = tmp_path / "log"
-    ways = EachWay(folder, tmp_path / "copies")
+    ways = EveryMoment(folder, tmp_path / "copies", power_losses=4)
     total = 7 + kept
     with traced(folder, ways.on_change, ways.power.on_created), opened(folder) as partition:
         send(partition, 7)
@@ -207,7 +182,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytes
         send(partition, 5)
         partition.configure(TopicConfig(retention_bytes=200, internal_segment_bytes=200))
         with monkeypatch.context() as patch:
-            patch.setattr("tallystick.broker.log.start_offset.replace_file", full)
+            patch.setattr("tallystick.broker.log.sealed_file.replace_file", full)
             assert partition.drop_old_segments(NOW_MS) == []
             with pytest.raises(ApiError) as refused:
                 partition.delete_records(2)

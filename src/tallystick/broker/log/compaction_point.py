@@ -7,21 +7,14 @@ Owns: ``compacted`` beside the segments. Must not know: what compaction does.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from crc32c import crc32c
-
-from tallystick.broker.log.durability import sync_folder
-from tallystick.broker.log.files import replace_file
-from tallystick.errors import CorruptData
+from tallystick.broker.log.sealed_file import SealedFile
 
 FILE: Final = "compacted"
-_CONTENT: Final = struct.Struct("<8sqq")
-_MAGIC: Final = b"TSCOMPA\x01"
-_CRC_BYTES: Final = 4
+_SEALED: Final = SealedFile(FILE, b"TSCOMPA\x01", 2, "how far the log is compacted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +30,10 @@ NEVER_COMPACTED: Final = CompactionPoint()
 
 def write_point(folder: Path, point: CompactionPoint) -> None:
     """``OSError``: disk full, nothing changed."""
-    content = _CONTENT.pack(_MAGIC, point.cleaned_offset, point.gaps_before)
-    replace_file(folder / FILE, [content, crc32c(content).to_bytes(_CRC_BYTES, "little")], sync=True)
-    sync_folder(folder)
+    _SEALED.write(folder, point.cleaned_offset, point.gaps_before)
 
 
 def read_point(folder: Path) -> CompactionPoint:
     """Zeros if the log was never compacted. ``CorruptData`` if the file does not verify."""
-    file = folder / FILE
-    try:
-        raw = file.read_bytes()
-    except FileNotFoundError:
-        return NEVER_COMPACTED
-    content, crc = raw[:-_CRC_BYTES], raw[-_CRC_BYTES:]
-    if len(content) != _CONTENT.size or crc32c(content) != int.from_bytes(crc, "little"):
-        raise CorruptData("how far the log is compacted does not verify", place=str(file))
-    _, cleaned_offset, gaps_before = _CONTENT.unpack(content)
-    return CompactionPoint(cleaned_offset, gaps_before)
+    numbers = _SEALED.read(folder)
+    return NEVER_COMPACTED if numbers is None else CompactionPoint(*numbers)

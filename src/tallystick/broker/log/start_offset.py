@@ -8,40 +8,21 @@ a crash, and is not seen. It only rises.
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Final
 
-from crc32c import crc32c
-
-from tallystick.broker.log.durability import sync_folder
-from tallystick.broker.log.files import replace_file
-from tallystick.errors import CorruptData
+from tallystick.broker.log.sealed_file import SealedFile
 
 FILE: Final = "start-offset"
-_CONTENT: Final = struct.Struct("<8sq")
-_MAGIC: Final = b"TSSTART\x01"
-_CRC_BYTES: Final = 4
+_SEALED: Final = SealedFile(FILE, b"TSSTART\x01", 1, "the log's start offset")
 
 
 def write_start_offset(folder: Path, offset: int) -> None:
     """Let the log begin at ``offset``. ``OSError``: disk full, nothing changed."""
-    content = _CONTENT.pack(_MAGIC, offset)
-    replace_file(folder / FILE, [content, crc32c(content).to_bytes(_CRC_BYTES, "little")], sync=True)
-    sync_folder(folder)
+    _SEALED.write(folder, offset)
 
 
 def read_start_offset(folder: Path) -> int:
     """Where the log begins at the earliest; 0 if nothing says so. ``CorruptData`` if the file does not verify."""
-    file = folder / FILE
-    try:
-        raw = file.read_bytes()
-    except FileNotFoundError:
-        return 0
-    content, crc = raw[:-_CRC_BYTES], raw[-_CRC_BYTES:]
-    if len(content) != _CONTENT.size or crc32c(content) != int.from_bytes(crc, "little"):
-        raise CorruptData("the log's start offset does not verify", place=str(file))
-    magic, offset = _CONTENT.unpack(content)
-    if magic != _MAGIC:
-        raise CorruptData("this is no start offset", place=str(file))
-    return int(offset)
+    numbers = _SEALED.read(folder)
+    return 0 if numbers is None else numbers[0]

@@ -17,12 +17,11 @@ from typing import Final
 import structlog
 
 from tallystick.broker.log.durability import Durability
-from tallystick.broker.log.journal import FileJournal
+from tallystick.broker.log.state_journal import StateJournal
 from tallystick.broker.log.torn_tail import TornTail
 from tallystick.broker.security.acls import Acls
 from tallystick.broker.security.credentials import Credentials
 from tallystick.broker.security.records import DecoyKeySet, SecurityRecord
-from tallystick.wire.errors import ApiError, ErrorCode
 
 logger = structlog.get_logger(__name__)
 
@@ -37,11 +36,16 @@ class SecurityStore:
         self.acls = Acls()
         self._decoy_key: bytes | None = None
         _close_to_others(path)
-        self._journal: FileJournal[SecurityRecord] = FileJournal(path, SecurityRecord, durability)
-        for record in self._journal.replay():
-            self._apply(record)
-        self._compact_above_bytes = COMPACT_ABOVE_BYTES
-        self._compact()
+        self._journal: StateJournal[SecurityRecord] = StateJournal(
+            path,
+            SecurityRecord,
+            durability,
+            name="the security journal",
+            compact_above_bytes=COMPACT_ABOVE_BYTES,
+            apply=self._apply,
+            snapshot=self._snapshot,
+        )
+        self._journal.recover()
 
     @property
     def torn(self) -> TornTail | None:
@@ -69,21 +73,8 @@ class SecurityStore:
     def commit(self, records: Iterable[SecurityRecord]) -> None:
         """Write the records and then apply them; ``ApiError`` if the disk refuses one, which is then not applied."""
         for record in records:
-            try:
-                self._journal.append(record)
-            except OSError as error:
-                raise ApiError(ErrorCode.kafka_storage_error, f"the security journal: {error.strerror}") from error
-            self._apply(record)
-        self._compact()
-
-    def _compact(self) -> None:
-        if self._journal.size_bytes <= self._compact_above_bytes:
-            return
-        try:
-            self._journal.compact(self._snapshot())
-        except OSError:
-            logger.exception("the security journal is not compacted")
-        self._compact_above_bytes = max(COMPACT_ABOVE_BYTES, self._journal.size_bytes * 2)
+            self._journal.commit(record)
+        self._journal.compact()
 
     def close(self) -> None:
         """Close the file."""

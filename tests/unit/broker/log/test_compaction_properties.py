@@ -10,15 +10,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from tests.support.disk_trace import Change, PowerLoss, copy_after_kill, traced
+from tests.support.disk_trace import traced
+from tests.support.every_moment import EveryMoment
 from tests.unit.broker.crash_world import FAST_FOLDER
 from tests.unit.broker.log.compacted_log import RETENTION_MS, CompactedLog, compacted_log
 
-from tallystick.broker.log.boots import Boots
 from tallystick.clock import ManualClock
 from tallystick.wire.records import WireRecord
-
-AFTER_POWER_LOSS = Boots(present=b"\1" * 16, previous=b"\2" * 16)
 
 keys = st.sampled_from([b"a", b"b", b"c", b"d"])
 values = st.none() | st.sampled_from([b"1", b"2" * 30])
@@ -122,37 +120,12 @@ def test_readers_end_with_the_same_values_and_a_start_finds_the_same_producers(s
         stack.close()
 
 
-class EachMoment:
-    """Copies of the folder at each change of the disk that compaction makes, as a kill and as power losses leave it."""
-
-    def __init__(self, folder: Path, copies: Path) -> None:
-        self.folder, self.copies = folder, copies
-        self.power = PowerLoss(folder)
-        self.made: list[tuple[Path, Boots | None, str]] = []
-        self.listening = False
-        copies.mkdir()
-
-    def on_change(self, change: Change) -> None:
-        if self.listening:
-            self.copy(f"before {change.call} {change.path.name}")
-        self.power.on_change(change)
-
-    def copy(self, during: str) -> None:
-        for seed in range(-1, 2):
-            to = self.copies / str(len(self.made))
-            if seed < 0:
-                copy_after_kill(self.folder, to)
-            else:
-                self.power.copy(to, seed=seed)
-            self.made.append((to, AFTER_POWER_LOSS if seed >= 0 else None, f"{during}, seed {seed}"))
-
-
 @given(scripts)
 @settings(max_examples=8)
 def test_compaction_may_be_killed_at_every_change_of_the_disk(script: list[tuple[Any, ...]]) -> None:
     model, clock = Model(), ManualClock(start_ms=1_000_000)
     with tempfile.TemporaryDirectory(dir=FAST_FOLDER) as base, capture_logs():
-        moments = EachMoment(Path(base) / "log", Path(base) / "copies")
+        moments = EveryMoment(Path(base) / "log", Path(base) / "copies", power_losses=2)
         with (
             traced(moments.folder, moments.on_change, moments.power.on_created),
             compacted_log(moments.folder, clock=clock) as log,

@@ -77,7 +77,7 @@ def test_a_name_that_does_not_exist_looks_like_the_others_and_so_over_a_restart(
 def test_the_key_of_decoys_is_kept_when_the_journal_is_compacted(tmp_path: Path) -> None:
     with opened_store(tmp_path) as store:
         key = store.decoy_key(b"fresh")
-        store._compact_above_bytes = 0
+        store._journal._compact_above_bytes = 0
         set_password(store, "alice", "secret", mechanisms=[SHA_512], iterations=4096)
     with opened_store(tmp_path) as store:
         assert store.decoy_key(b"another") == key == b"fresh"

@@ -10,13 +10,10 @@ from pathlib import Path
 import pytest
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import make_topic
+from tests.support.hanging import hanging_here
 from tests.support.java import run_tool
 from tests.support.wire import WireClient
 from tests.support.wire_producer import WireProducer, log_of
-
-from tallystick.broker.instance import BrokerInstance
-from tallystick.broker.options import BrokerOptions
-from tallystick.wire.records import BatchSpec, encode_batch
 
 TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
 FEATURES = "org.apache.kafka.tools.FeatureCommand"
@@ -67,15 +64,7 @@ def test_a_hanging_transaction_is_found_and_ended(tmp_path: Path) -> None:
     """One that the coordinator knows nothing of, as a log from elsewhere may hold it: written past every check."""
 
     async def run() -> None:
-        instance = await BrokerInstance.start(BrokerOptions(host="127.0.0.1", port=0, data=tmp_path / "data"))
-        try:
-            topics = instance.node.partitions
-            topics.create("t", partition_count=1)
-            partition = topics.partition("t", 0)
-            assert partition is not None
-            spec = BatchSpec(producer_id=4_711, producer_epoch=3, base_sequence=0, transactional=True, timestamp_ms=1)
-            partition.append(encode_batch([(None, b"hanging")], spec), verify=lambda *_: 0)
-            bootstrap = f"127.0.0.1:{instance.port}"
+        async with hanging_here(tmp_path / "data") as (bootstrap, partition):
             (found,) = await asyncio.to_thread(table, bootstrap, "find-hanging", "--broker-id", "1")
             assert (found["Topic"], found["ProducerId"], found["ProducerEpoch"], found["StartOffset"]) == (
                 "t",
@@ -91,8 +80,6 @@ def test_a_hanging_transaction_is_found_and_ended(tmp_path: Path) -> None:
             )
             assert partition.last_stable_offset == partition.high_watermark == 2
             assert await asyncio.to_thread(table, bootstrap, "find-hanging", "--broker-id", "1") == []
-        finally:
-            await instance.stop()
 
     asyncio.run(run())
 

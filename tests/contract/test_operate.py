@@ -24,13 +24,12 @@ from tests.support.clients import (
     take,
     transactional,
 )
+from tests.support.hanging import TOPIC, hanging_here
 from tests.support.secured import PASSWORDS, Secured, acl, apache_secured, embedded_secured, only_these
 from tests.support.wire import WireClient
 from tests.support.wire_producer import TV1, WireProducer, find_coordinator
 from typer.testing import CliRunner
 
-from tallystick.broker.instance import BrokerInstance
-from tallystick.broker.options import BrokerOptions
 from tallystick.broker.security.acl import Operation, ResourceType
 from tallystick.cli.main import app
 from tallystick.errors import FatalError
@@ -58,7 +57,6 @@ from tallystick.operate.transactions import (
     list_transactions,
     open_transactions,
 )
-from tallystick.wire.records import BatchSpec, encode_batch
 
 
 @pytest.fixture
@@ -236,25 +234,6 @@ def test_a_topic_is_made_described_grown_and_deleted(kafka: BrokerUnderTest, clu
     eventually(lambda: name not in cluster.topics())
 
 
-def hanging_here(tmp_path: Path, check: Callable[[str, str], None]) -> None:
-    """In our broker, where nothing makes a transaction hang: written past every check."""
-
-    async def run() -> None:
-        instance = await BrokerInstance.start(BrokerOptions(host="127.0.0.1", port=0, data=tmp_path / "data"))
-        try:
-            topics = instance.node.partitions
-            topics.create("t", partition_count=1)
-            partition = topics.partition("t", 0)
-            assert partition is not None
-            spec = BatchSpec(producer_id=4_711, producer_epoch=3, base_sequence=0, transactional=True, timestamp_ms=1)
-            partition.append(encode_batch([(None, b"hanging")], spec), verify=lambda *_: 0)
-            await asyncio.to_thread(check, f"127.0.0.1:{instance.port}", "t")
-        finally:
-            await instance.stop()
-
-    asyncio.run(run())
-
-
 def hanging_in_apache_kafka(check: Callable[[str, str], None]) -> None:
     """As before KIP-890: a write that comes late, after its transaction was ended, begins one that nobody ends."""
     from tallystick.servers import ApacheKafka
@@ -292,8 +271,12 @@ def test_a_hanging_transaction_is_found_and_ended(broker: str, tmp_path: Path) -
             assert ends.last_stable_offset == ends.high_watermark
         assert runner.invoke(app, ["txn", "open", "--bootstrap", bootstrap]).exit_code == 0
 
+    async def check_ours() -> None:
+        async with hanging_here(tmp_path / "data") as (bootstrap, _):
+            await asyncio.to_thread(check, bootstrap, TOPIC)
+
     if broker == "embedded":
-        hanging_here(tmp_path, check)
+        asyncio.run(check_ours())
     else:
         hanging_in_apache_kafka(check)
 

@@ -10,21 +10,11 @@ import pytest
 from confluent_kafka import Message
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import eventually, make_topic
-from tests.support.pipeline import SupervisedWorkers, header, put, read_until, values
+from tests.support.pipeline import POINTS, SupervisedWorkers, header, put, read_until, values
 
 from tallystick.ids import EVENT_ID_HEADER
 from tallystick.pipeline import places
 
-POINTS = [
-    places.AFTER_POLL,
-    places.AFTER_BEGIN,
-    places.AFTER_PROCESS,
-    places.AFTER_PRODUCE,
-    places.BEFORE_OFFSETS,
-    places.AFTER_OFFSETS,
-    places.BEFORE_COMMIT,
-    places.AFTER_COMMIT,
-]
 INPUTS = [b'{"n":%d}' % number for number in range(600)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import WAIT_S, consumer, eventually, make_topic, transactional
-from tests.support.pipeline import RunningLoop, SupervisedWorkers, put, read_until, values
+from tests.support.pipeline import POINTS, RunningLoop, SupervisedWorkers, put, read_until, values
 
 from tallystick.errors import FencedError
 from tallystick.pipeline import Emit, Output, Record, places
@@ -20,16 +20,6 @@ from tallystick.pipeline import Emit, Output, Record, places
 PARTITIONS = 4
 INPUTS = [b"%d" % number for number in range(600)]
 EVENTS = [b'{"n":%d}' % number for number in range(600)]
-POINTS = [
-    places.AFTER_POLL,
-    places.AFTER_BEGIN,
-    places.AFTER_PROCESS,
-    places.AFTER_PRODUCE,
-    places.BEFORE_OFFSETS,
-    places.AFTER_OFFSETS,
-    places.BEFORE_COMMIT,
-    places.AFTER_COMMIT,
-]
 
 
 def pair(kafka: Cluster, names: Names) -> tuple[str, str]:

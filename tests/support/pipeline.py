@@ -17,9 +17,20 @@ from typing import Any, Self
 from confluent_kafka import Message
 from tests.support.clients import WAIT_S, consumer, producer
 
-from tallystick.pipeline import Emit, ExactlyOnceLoop, Record
+from tallystick.pipeline import Emit, ExactlyOnceLoop, Record, places
 
 REPOSITORY = Path(__file__).parents[2]
+POINTS = [
+    places.AFTER_POLL,
+    places.AFTER_BEGIN,
+    places.AFTER_PROCESS,
+    places.AFTER_PRODUCE,
+    places.BEFORE_OFFSETS,
+    places.AFTER_OFFSETS,
+    places.BEFORE_COMMIT,
+    places.AFTER_COMMIT,
+]
+"""Every place of an exactly-once cycle at which a worker may be killed."""
 
 
 def put(bootstrap: str, topic: str, values: Iterable[bytes]) -> None:

@@ -20,9 +20,8 @@ import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from tests.support.wire import request
 from tests.support.wire_producer import TV1, TV2, WireProducer
-from tests.unit.broker.in_process import ask, ask_with, opened
+from tests.unit.broker.in_process import InProcess, ask, opened
 
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.groups import GroupCoordinator
@@ -133,19 +132,6 @@ def check_settled(node: Node) -> None:
         if type(record).__name__ == "OffsetsCommitted":
             for offset in record.offsets:  # type: ignore[attr-defined]
                 assert node.partitions.exists(offset.topic, offset.partition), offset
-
-
-class InProcess:
-    """Speaks to a node as a connection would."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-    def now_ms(self) -> int:
-        return self.node.clock.now_ms()
-
-    def ask(self, api: str, version: int, /, **fields: Any) -> Any:
-        return ask_with(self.node, request(api, version, **fields))
 
 
 @dataclass

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.wire import request
+
 from tallystick.broker.api import RequestContext
 from tallystick.broker.fsync_policy import FsyncPolicy
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
@@ -64,10 +66,10 @@ def ask(node: Node, name: str, version: int, **fields: Any) -> Any:
     return ask_with(node, getattr(build, class_name)(**fields))
 
 
-def ask_with(node: Node, request: Any) -> Any:
+def ask_with(node: Node, message: Any) -> Any:
     """The same with a request that is built already."""
-    key, version = request.__api_key__, request.__version__
-    frame = write_request(7, "tester", request)[4:]
+    key, version = message.__api_key__, message.__version__
+    frame = write_request(7, "tester", message)[4:]
     header = read_request_header(frame)
     (api,) = (api for api in node.apis if api.key == key)
     context = RequestContext(
@@ -113,3 +115,16 @@ class RawClient:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class InProcess:
+    """Speaks to a node as a connection would."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def now_ms(self) -> int:
+        return self.node.clock.now_ms()
+
+    def ask(self, api: str, version: int, /, **fields: Any) -> Any:
+        return ask_with(self.node, request(api, version, **fields))

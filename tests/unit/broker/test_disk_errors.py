@@ -22,14 +22,13 @@ from tests.unit.broker.crash_world import (
     SMALL_SEGMENTS,
     TOPICS,
     WITHOUT_SHRINKING,
-    InProcess,
     check_settled,
     folders,
     recovered,
     state_of,
     world,
 )
-from tests.unit.broker.in_process import opened
+from tests.unit.broker.in_process import InProcess, opened
 
 from tallystick.broker.node import Node
 from tallystick.errors import ConfigurationError, CorruptData

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from hypothesis import HealthCheck, settings
@@ -23,9 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from structlog.testing import capture_logs
 from tests.support.transaction_model import TransactionalId
 from tests.support.transaction_players import PARTITIONS, Players
-from tests.support.wire import request
 from tests.support.wire_producer import TV2
-from tests.unit.broker.in_process import ask_with, opened
+from tests.unit.broker.in_process import InProcess, opened
 
 from tallystick.broker.node import Node
 from tallystick.clock import ManualClock
@@ -34,19 +32,6 @@ TIMEOUT_MS = 60_000
 FAST_FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - the parent of a folder of our own
 """Many small folders are made and synced here, and no power fails."""
 NEARLY_EXHAUSTED = 32_765
-
-
-class InProcess:
-    """Speaks to a node as a connection would."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-    def now_ms(self) -> int:
-        return self.node.clock.now_ms()
-
-    def ask(self, api: str, version: int, /, **fields: Any) -> Any:
-        return ask_with(self.node, request(api, version, **fields))
 
 
 class DiskFull:

@@ -60,7 +60,7 @@ docs: $(VENV)/dev.stamp ## check that the documents match the code
 lock: ## renew the lock files from pyproject.toml
 	@set -e; python=$$(tools/find-python); "$$python" -m venv build/lock; build/lock/bin/pip install --quiet 'uv>=0.9'; \
 	compile="build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' pyproject.toml"; \
-	run="--extra all --group build"; apache="$$run --extra servers"; dev="$$apache --group test --group lint"; \
+	run="--extra all --group build"; apache="$$run --extra servers"; dev="$$apache --extra registry --group test --group lint"; \
 	compat="$$dev --group compat"; \
 	eval $$compile $(if $(UPGRADE),--upgrade) $$dev --output-file requirements/dev.lock; \
 	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$compat --output-file requirements/compat.lock; \

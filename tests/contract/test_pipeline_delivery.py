@@ -15,7 +15,7 @@ from tests.support.pipeline import RunningLoop, header, put, read_until, values
 
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.ids import EVENT_ID_HEADER, derived_id, deterministic_id, parse_event_id
-from tallystick.pipeline import STOP, Emit, ErrorPolicy, Output, Record
+from tallystick.pipeline import STOP, Emit, ErrorPolicy, Output, Record, StoppedByPolicy
 
 INPUTS = [b"%d" % number for number in range(500)]
 
@@ -192,7 +192,8 @@ def test_a_policy_to_stop_leaves_the_record_and_its_offset_alone(kafka: Cluster,
     processor.bad = {b"bad"}
     with RunningLoop(kafka.bootstrap, group, source, processor=processor, on_error=STOP) as running:
         running.join()
-    assert isinstance(running.raised, ValueError)
+    assert isinstance(running.raised, StoppedByPolicy)
+    assert running.raised.place == f"{source}-0@0"
     assert committed_offsets(kafka, group, source, partitions=1) == [0]
 
 

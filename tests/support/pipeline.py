@@ -153,6 +153,7 @@ class SupervisedWorkers:
         guarantee: str = "exactly-once",
         lanes: int = 1,
         partitions: int = 2,
+        on_failure: str = "dead-letter",
     ) -> None:
         self.folder = folder
         self.kill_log = folder / "kills.jsonl"
@@ -161,6 +162,7 @@ class SupervisedWorkers:
             "PIPELINE_TEST_PREFIX": prefix,
             "PIPELINE_TEST_GUARANTEE": guarantee,
             "PIPELINE_TEST_PARTITIONS": str(partitions),
+            "PIPELINE_TEST_ON_FAILURE": on_failure,
             "TALLYSTICK_KILL_LOG": str(self.kill_log),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "src")]),
         }
@@ -204,6 +206,10 @@ class SupervisedWorkers:
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code, once the supervisor has ended."""
         return self._process.wait(WAIT_S)
 
     def kills(self) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tallystick.pipeline import App, Context, Emit, Guarantee, Topic, emit
+from tallystick.pipeline import App, Context, Emit, ErrorPolicy, Guarantee, OnFailure, Topic, emit
 
 
 class Event(msgspec.Struct):
@@ -19,9 +19,10 @@ def build() -> App:
     prefix = os.environ["PIPELINE_TEST_PREFIX"]
     partitions = int(os.environ.get("PIPELINE_TEST_PARTITIONS", "2"))
     first, second, third = (Topic(f"{prefix}-{letter}", Event, partitions=partitions) for letter in "abc")
+    policy = ErrorPolicy(then=OnFailure(os.environ.get("PIPELINE_TEST_ON_FAILURE", "dead-letter")))
     app = App(prefix, guarantee=Guarantee(os.environ.get("PIPELINE_TEST_GUARANTEE", "exactly-once")))
 
-    @app.step(source=first, emits=[second])
+    @app.step(source=first, emits=[second], on_error=policy)
     def one(event: Event, context: Context) -> Iterator[Emit]:
         yield emit(second, event, key=context.key)
 

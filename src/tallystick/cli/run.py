@@ -47,8 +47,9 @@ def run(
     """Run an application in worker processes, and restart one that dies.
 
     A worker that is killed, even with kill -9, gets its partitions back at once and goes on from the last commit.
-    SIGTERM and Ctrl-C let every worker finish its open transaction. The exit code is 0 after that; 76 if a newer
-    worker took over a slot; 78 if the configuration is at fault.
+    SIGTERM and Ctrl-C let every worker finish its open transaction. The exit code is 0 after that; 65 if
+    a step met a record that its policy says to stop at; 76 if a newer worker took over a slot; 78 if the configuration
+    is at fault.
     """
     configure_logs(log_level)
     slots = tuple(f"{slot_prefix}-{number}" for number in range(workers))

@@ -19,7 +19,7 @@ from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.context import Context, Emit, emit
 from tallystick.pipeline.exactly_once_loop import ExactlyOnceLoop
 from tallystick.pipeline.guarantee import Guarantee
-from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure
+from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure, StoppedByPolicy
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Headers, Output, Record
 from tallystick.pipeline.topics import DecodeError, Topic
@@ -42,6 +42,7 @@ __all__ = [
     "Processor",
     "Record",
     "Step",
+    "StoppedByPolicy",
     "Topic",
     "WorkerConfig",
     "emit",

@@ -24,7 +24,7 @@ from tallystick.pipeline import places
 from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.cycle import FINAL_PHASES, OPEN_PHASES, Action, Cycle, Event
 from tallystick.pipeline.kafka_client import Membership, OutputRefused, Producer
-from tallystick.pipeline.patience import GaveUp
+from tallystick.pipeline.patience import GaveUp, StopAsked
 from tallystick.pipeline.records import Output
 from tallystick.pipeline.strategy import Parts
 from tallystick.pipeline.work import WorkFailed, WorkPostponed, WorkStopped
@@ -155,7 +155,9 @@ class ExactlyOnce:
         self._retries += 1
         if self._retries <= _RETRIES_IN_TRANSACTION:
             log.info("again", action=action.value, attempt=self._retries, error=str(error))
-            self._parts.patience.pause(self._retries)
+            if self._parts.patience.pause(self._retries):
+                self._discard_producer()
+                raise StopAsked(f"{action.value}: {error}") from error
             return
         self._retries = 0
         if action is Action.ABORT:

@@ -22,7 +22,7 @@ from tallystick.pipeline.kafka_client import Cluster, GroupConsumer
 from tallystick.pipeline.lanes import Lanes
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.needed_topics import needed_topics
-from tallystick.pipeline.patience import Patience
+from tallystick.pipeline.patience import Patience, StopAsked
 from tallystick.pipeline.plan import MAX_LANES, LoopPlan
 from tallystick.pipeline.settings import consumer_settings, producer_settings
 from tallystick.pipeline.work import WorkStopped
@@ -87,14 +87,16 @@ class StepLoop:
     def run(self, on_turn: Callable[[], None] = lambda: None) -> None:
         """Until ``stop``. ``on_turn`` is called after each poll.
 
-        Raises ``FencedError``, ``FatalError``, ``ConfigurationError``, or what the step raised if its policy is to
-        stop.
+        Raises ``FencedError``, ``FatalError``, ``ConfigurationError``, or ``StoppedByPolicy``. A stop while the
+        cluster is away is no failure: a transaction that is open then is aborted by the next start, or by its timeout.
         """
         try:
             with ExitStack() as closing:
                 self._run(closing, on_turn)
         except WorkStopped as stopped:
             raise stopped.cause from stopped
+        except StopAsked as stopped:
+            log.warning("stopped while the cluster was away", step=self._plan.step, what=str(stopped))
         finally:
             log.info("step ends", step=self._plan.step, **self.counters.snapshot())
 

@@ -1,6 +1,6 @@
 """Calling again after a retriable failure, with pauses that grow, a limit, and an ear for the stop signal.
 
-Owns: ``Patience`` and ``GaveUp``. Must not know: what is called.
+Owns: ``Patience``, ``GaveUp`` and ``StopAsked``. Must not know: what is called.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class GaveUp(FatalError):
     """A limit on tries or time is reached: the worker stops, and whoever supervises it decides."""
 
 
+class StopAsked(GaveUp):
+    """A stop was asked for while a server was away: nothing more is tried."""
+
+
 _FIRST_PAUSE_MS: Final = 20
 _LONGEST_PAUSE_MS: Final = 1_000
 
@@ -42,7 +46,7 @@ class Patience:
     limit_ms: int
 
     def call(self, what: str, call: Callable[[], R]) -> R:
-        """The result of ``call``; ``GaveUp`` if it stays retriable for ``limit_ms``, or a stop is asked for."""
+        """The result of ``call``; ``GaveUp`` if it stays retriable for ``limit_ms``, ``StopAsked`` if a stop is."""
         deadline_ms = self.clock.monotonic_ms() + self.limit_ms
         attempt = 0
         while True:
@@ -54,7 +58,7 @@ class Patience:
                     raise GaveUp(f"{what}: no success in {self.limit_ms} ms and {attempt} tries: {error}") from error
                 log.info("again", what=what, attempt=attempt, error=str(error))
                 if self.pause(attempt):
-                    raise GaveUp(f"{what}: stopped while waiting: {error}") from error
+                    raise StopAsked(f"{what}: {error}") from error
 
     def pause(self, attempt: int) -> bool:
         """Wait; whether the wait ended because of a stop."""

@@ -1,6 +1,6 @@
 """What happens to a record that cannot be processed.
 
-Owns: ``ErrorPolicy``. Must not know: how often a record has failed (``failures``), how a dead letter looks.
+Owns: ``ErrorPolicy`` and ``StoppedByPolicy``. Must not know: how often a record has failed (``failures``), how a dead letter looks.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from tallystick.errors import ConfigurationError
+from tallystick.errors import ConfigurationError, TallystickError
 
 
 class OnFailure(Enum):
@@ -19,6 +19,23 @@ class OnFailure(Enum):
 
     STOP = "stop"
     """Abort and stop the worker: nothing is skipped, a person looks."""
+
+
+class StoppedByPolicy(TallystickError):
+    """A record used up its tries, and its step's policy is to stop: the worker ends, and is not started again.
+
+    ``place`` is the record's ``topic-partition@offset``; ``cause`` is what the step raised. Nothing of the record's
+    batch was committed.
+    """
+
+    def __init__(self, *, step: str, place: str, cause: BaseException) -> None:
+        self.step = step
+        self.place = place
+        self.cause = cause
+        super().__init__(
+            f"step {step!r} cannot process {place}: {cause!r}. Its policy is to stop: correct the code and start again, "
+            "or let such records become dead letters (ErrorPolicy(then=OnFailure.DEAD_LETTER), tallystick dlq)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

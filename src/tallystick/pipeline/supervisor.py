@@ -37,7 +37,7 @@ An entry of ``TALLYSTICK_KILL_AT`` that ends in ``@slot`` goes to that slot inst
 
 _POLL_S: Final = 0.02
 _HEALTHY_AFTER_S: Final = 30.0
-_NEVER_RESTARTED: Final = frozenset({Exit.FENCED, Exit.CONFIGURATION})
+_NEVER_RESTARTED: Final = frozenset({Exit.FENCED, Exit.CONFIGURATION, Exit.STOPPED_BY_POLICY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from tallystick.errors import (
 )
 from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.failures import FailureBook, dead_letter
-from tallystick.pipeline.policy import ErrorPolicy, OnFailure
+from tallystick.pipeline.policy import ErrorPolicy, OnFailure, StoppedByPolicy
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Output, Record
 
@@ -125,7 +125,9 @@ class BatchWork:
     def _dead_letter(self, poisoned: Poisoned) -> Output:
         record, cause = poisoned.record, poisoned.cause
         if self._policy.then is OnFailure.STOP:
-            raise WorkStopped(f"step {self._step!r} cannot process {_place(record)}: {cause!r}", cause)
+            stopped = StoppedByPolicy(step=self._step, place=_place(record), cause=cause)
+            stopped.__cause__ = cause
+            raise WorkStopped(str(stopped), stopped)
         log.warning("dead letter", step=self._step, place=_place(record), event_id=record.event_id, cause=repr(cause))
         return dead_letter(record, cause, topic=self._dead_letter_topic, step=self._step, tries=poisoned.tries)
 

@@ -68,8 +68,7 @@ def run_worker(app: App, config: WorkerConfig, *, stop: threading.Event | None =
     User code of a step runs in that step's thread only, one call at a time, unless the step has several lanes: then in
     the thread of each lane, one call at a time in each. Two steps run at the same time. One
     step that fails stops them all. Signals are taken if this is the main thread. Raises what stopped a step:
-    ``FencedError`` (a newer worker owns the slot), ``FatalError``, ``ConfigurationError``, or the step's own error
-    if its policy is to stop.
+    ``FencedError`` (a newer worker owns the slot), ``FatalError``, ``ConfigurationError``, ``StoppedByPolicy``.
     """
     if not app.steps:
         raise ConfigurationError(f"application {app.name!r} has no steps")

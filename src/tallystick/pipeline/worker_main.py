@@ -20,6 +20,7 @@ import structlog
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.pipeline.app import App
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.policy import StoppedByPolicy
 from tallystick.pipeline.references import load_attribute
 from tallystick.pipeline.worker import WorkerConfig, run_worker
 from tallystick.stopping import StopFlag
@@ -31,6 +32,8 @@ class Exit(IntEnum):
     """Why a worker process ended. Killed ones end by their signal."""
 
     DONE = 0
+    STOPPED_BY_POLICY = 65
+    """A step met a record that it cannot process, and its policy is to stop: never restarted, a person looks."""
     FAILED = 70
     """Something that a new process may get past: it is restarted."""
     FENCED = 76
@@ -55,6 +58,7 @@ def configure_logs(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -79,6 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     except FencedError as error:
         log.error("fenced", error=str(error))  # noqa: TRY400  # the message is for a person
         return Exit.FENCED
+    except StoppedByPolicy as error:
+        log.error("stopped by policy", error=str(error), exc_info=error.cause)  # noqa: TRY400  # the cause's trace
+        return Exit.STOPPED_BY_POLICY
     except ConfigurationError as error:
         log.error("configuration", error=str(error))  # noqa: TRY400  # the message is for a person
         return Exit.CONFIGURATION

@@ -16,8 +16,8 @@ from tallystick.errors import (
 from tallystick.pipeline.cycle import Phase
 from tallystick.pipeline.exactly_once import ExactlyOnce
 from tallystick.pipeline.kafka_client import GroupMetadata, Membership, OutputRefused
-from tallystick.pipeline.patience import GaveUp
-from tallystick.pipeline.policy import STOP, ErrorPolicy
+from tallystick.pipeline.patience import GaveUp, StopAsked
+from tallystick.pipeline.policy import STOP, ErrorPolicy, StoppedByPolicy
 from tallystick.pipeline.work import WorkStopped
 
 WHOLE = ["begin", "produce", "offsets", "commit"]
@@ -238,8 +238,24 @@ def test_a_policy_to_stop_aborts_first() -> None:
     strategy = started(bench)
     with pytest.raises(WorkStopped) as stopped:
         strategy.deliver(batch(record(0, b"bad")))
-    assert isinstance(stopped.value.cause, ValueError)
+    assert isinstance(stopped.value.cause, StoppedByPolicy)
+    assert isinstance(stopped.value.cause.cause, ValueError)
+    assert "in-0@0" in str(stopped.value.cause)
     assert bench.journal == ["begin", "abort", "rewind"]
+
+
+@pytest.mark.parametrize("call", ["offsets", "abort"])
+def test_a_stop_while_the_cluster_is_away_ends_the_tries(call: str) -> None:
+    bench = Bench()
+    strategy = started(bench)
+    bench.script[call] = [RetriableError("nobody answers")] * 10
+    bench.processor.failing = lambda _records: bench.stop.set()
+    if call == "abort":
+        bench.script["produce"] = [AbortableError("to be aborted")]
+    with pytest.raises(StopAsked):
+        strategy.deliver(ONE)
+    assert len(bench.script[call]) == 9
+    assert bench.journal[-1] == "discard"
 
 
 def test_a_database_that_is_away_blames_no_record() -> None:

@@ -17,7 +17,7 @@ from tests.support.clients import consumer, make_topic
 from tests.support.pipeline import put
 from typer.testing import CliRunner
 
-from tallystick.boundary import SqlEffect, create_tables, inbox, open_database
+from tallystick.boundary import SqlEffect, create_tables, inbox, open_database, schema
 from tallystick.boundary.horizons import BelowHorizon, Horizons, raise_horizons
 from tallystick.boundary.retention import STEP_ROWS, forget, inbox_sizes
 from tallystick.cli.main import app
@@ -191,7 +191,10 @@ def test_tables_of_version_1_are_brought_up_to_date_and_keep_their_rows(engine: 
     create_tables(engine)
     with engine.begin() as connection:
         assert not inbox.once(connection, "e-1", b"body")
-        assert connection.execute(text("SELECT version FROM tallystick_schema_version")).scalar_one() == 2
+        assert (
+            connection.execute(text("SELECT version FROM tallystick_schema_version")).scalar_one()
+            == schema.SCHEMA_VERSION
+        )
     migrated = structure(engine)
     with engine.begin() as connection:
         for table in migrated:

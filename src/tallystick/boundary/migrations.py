@@ -30,7 +30,64 @@ def _inbox_horizons(op: Operations) -> None:
         op.create_index("tallystick_inbox_age", "tallystick_inbox", ["created_at_ms"], postgresql_using="brin")
 
 
-MIGRATIONS: Final[Mapping[int, Callable[[Operations], None]]] = MappingProxyType({2: _inbox_horizons})
+def _version_3(op: Operations) -> None:
+    _effects_and_webhooks(op)
+
+
+def _effects_and_webhooks(op: Operations) -> None:
+    """Version 3: effects of any operation, actions that a customer owes, rulings, and webhooks that came in."""
+    for table in ("tallystick_effect_intent", "tallystick_effect_attempt"):
+        op.add_column(table, sa.Column("operation", sa.String(40), nullable=False, server_default="charge"))
+    op.add_column("tallystick_effect_attempt", sa.Column("action_deadline_ms", sa.BigInteger, nullable=True))
+    for column in (
+        sa.Column("kind", sa.String(20), nullable=False, server_default="DUPLICATE"),
+        sa.Column("proposed_refund_minor", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("closed_at_ms", sa.BigInteger, nullable=True),
+        sa.Column("closed_by", sa.String(200), nullable=True),
+        sa.Column("closed_reason", sa.String(2000), nullable=True),
+    ):
+        op.add_column("tallystick_effect_suspense", column)
+    op.execute("UPDATE tallystick_effect_suspense SET proposed_refund_minor = amount_minor")
+    op.create_table(
+        "tallystick_effect_ruling",
+        sa.Column("ruling", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
+        sa.Column("attempt_id", sa.String(36), sa.ForeignKey("tallystick_effect_attempt.attempt_id"), nullable=False),
+        sa.Column("from_state", sa.String(16), nullable=False),
+        sa.Column("to_state", sa.String(16), nullable=False),
+        sa.Column("provider_object_id", sa.String(200), nullable=True),
+        sa.Column("ruled_by", sa.String(200), nullable=False),
+        sa.Column("reason", sa.String(2000), nullable=False),
+        sa.Column("ruled_at_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "tallystick_webhook_in",
+        sa.Column("provider", sa.String(40), nullable=False),
+        sa.Column("event_id", sa.String(200), nullable=False),
+        sa.Column("event_type", sa.String(100), nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Column("body_hash", sa.String(64), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("result", sa.String(40), nullable=True),
+        sa.Column("deliveries", sa.Integer, nullable=False, server_default="1"),
+        sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("not_before_ms", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("last_error", sa.String(500), nullable=True),
+        sa.Column("received_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("done_at_ms", sa.BigInteger, nullable=True),
+        sa.PrimaryKeyConstraint("provider", "event_id", name="tallystick_webhook_in_pk"),
+        sa.CheckConstraint("state IN ('RECEIVED', 'DONE')", name="tallystick_webhook_in_state"),
+    )
+    where = sa.text("state = 'RECEIVED'")
+    op.create_index(
+        "tallystick_webhook_in_due",
+        "tallystick_webhook_in",
+        ["not_before_ms"],
+        sqlite_where=where,
+        postgresql_where=where,
+    )
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[Operations], None]]] = MappingProxyType({2: _inbox_horizons, 3: _version_3})
 """By the version that each step arrives at."""
 
 

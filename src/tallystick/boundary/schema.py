@@ -2,7 +2,7 @@
 
 Owns: names, columns, constraints and the schema's version; all of them frozen formats, changing one is a data
 migration. Must not know: who writes the rows. The constraints carry the guarantees: the unique keys make an insert
-the only question ever asked (rule 25), the partial unique index allows one open attempt per intent (rule 33).
+the only question ever asked (rule 25). The tables of effects and webhooks stand in ``effect_tables``.
 """
 
 from __future__ import annotations
@@ -12,19 +12,15 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
-    CheckConstraint,
     Column,
     Connection,
     Engine,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     String,
     Table,
-    UniqueConstraint,
     inspect,
     select,
     text,
@@ -32,16 +28,39 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tallystick.boundary.effects import OPEN_STATES, State
+from tallystick.boundary.effect_tables import (
+    effect_attempt,
+    effect_intent,
+    effect_ruling,
+    effect_suspense,
+    webhook_in,
+)
 from tallystick.boundary.migrations import migrate
+from tallystick.boundary.table_set import Sequence, metadata
 from tallystick.errors import ConfigurationError
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 COMPONENT: Final = "boundary"
 
-metadata = MetaData()
-
-_Sequence = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only under INTEGER
+__all__ = [
+    "COMPONENT",
+    "PROVIDER_KEY_SECRET",
+    "SCHEMA_VERSION",
+    "create_tables",
+    "effect_attempt",
+    "effect_intent",
+    "effect_ruling",
+    "effect_suspense",
+    "inbox",
+    "inbox_conflict",
+    "inbox_horizon",
+    "metadata",
+    "outbox",
+    "owner_epoch",
+    "schema_version",
+    "secret",
+    "webhook_in",
+]
 
 schema_version = Table(
     "tallystick_schema_version",
@@ -99,7 +118,7 @@ inbox_conflict = Table(
 outbox = Table(
     "tallystick_outbox",
     metadata,
-    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
     Column("event_id", String(36), nullable=False, unique=True),
     Column("topic", String(249), nullable=False),
     Column("record_key", LargeBinary, nullable=True),
@@ -131,103 +150,6 @@ secret = Table(
     Column("value", LargeBinary, nullable=False),
 )
 PROVIDER_KEY_SECRET: Final = "provider-key"  # noqa: S105  the secret's name, not the secret
-
-effect_intent = Table(
-    "tallystick_effect_intent",
-    metadata,
-    Column("intent_id", String(36), primary_key=True),
-    Column("provider", String(40), nullable=False),
-    Column("reference", String(200), nullable=False),
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("currency", String(3), nullable=False),
-    Column("request_hash", String(64), nullable=False),
-    Column("captured_minor", BigInteger, nullable=False, server_default="0"),
-    Column("created_at_ms", BigInteger, nullable=False),
-    CheckConstraint("amount_minor > 0", name="tallystick_effect_intent_positive"),
-    CheckConstraint("captured_minor >= 0 AND captured_minor <= amount_minor", name="tallystick_effect_captured"),
-)
-
-_STATES = ", ".join(f"'{state.value}'" for state in State)
-_OPEN = ", ".join(f"'{state.value}'" for state in State if state in OPEN_STATES)
-
-effect_attempt = Table(
-    "tallystick_effect_attempt",
-    metadata,
-    Column("attempt_id", String(36), primary_key=True),
-    Column("intent_id", String(36), ForeignKey("tallystick_effect_intent.intent_id"), nullable=False),
-    Column("attempt_number", Integer, nullable=False),
-    Column("provider", String(40), nullable=False),
-    Column("reference", String(200), nullable=False),
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("currency", String(3), nullable=False),
-    Column("provider_key", String(64), nullable=False),
-    Column("request", LargeBinary, nullable=False),
-    Column("request_hash", String(64), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("fencing_token", BigInteger, nullable=False, server_default="0"),
-    Column("lease_owner", String(200), nullable=True),
-    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
-    Column("not_before_ms", BigInteger, nullable=False, server_default="0"),
-    Column("times_sent", Integer, nullable=False, server_default="0"),
-    Column("first_sent_at_ms", BigInteger, nullable=True),
-    Column("last_sent_at_ms", BigInteger, nullable=True),
-    Column("window_ms", BigInteger, nullable=True),
-    Column("resend_until_ms", BigInteger, nullable=True, comment="from here on: look up, never POST (rule 32)"),
-    Column("provider_object_id", String(200), nullable=True),
-    Column("captured_minor", BigInteger, nullable=True),
-    Column("fee_minor", BigInteger, nullable=True),
-    Column("outcome_code", String(100), nullable=True),
-    Column("response_status", Integer, nullable=True),
-    Column("response", LargeBinary, nullable=True),
-    Column("created_at_ms", BigInteger, nullable=False),
-    Column("settled_at_ms", BigInteger, nullable=True),
-    UniqueConstraint("intent_id", "attempt_number", name="tallystick_effect_attempt_number"),
-    UniqueConstraint("provider", "provider_key", name="tallystick_effect_attempt_key"),
-    UniqueConstraint("provider", "provider_object_id", name="tallystick_effect_attempt_object"),
-    CheckConstraint(f"state IN ({_STATES})", name="tallystick_effect_attempt_state"),
-    CheckConstraint(
-        "state IN ('CREATED', 'CLAIMED') OR "
-        "(first_sent_at_ms IS NOT NULL AND window_ms IS NOT NULL AND resend_until_ms IS NOT NULL)",
-        name="tallystick_effect_attempt_sent",
-    ),
-    CheckConstraint(
-        "state <> 'SUCCEEDED' OR (provider_object_id IS NOT NULL AND captured_minor IS NOT NULL)",
-        name="tallystick_effect_attempt_succeeded",
-    ),
-    CheckConstraint(
-        "captured_minor IS NULL OR (captured_minor >= 0 AND captured_minor <= amount_minor)",
-        name="tallystick_effect_attempt_captured",
-    ),
-)
-Index(
-    "tallystick_effect_attempt_open",
-    effect_attempt.c.intent_id,
-    unique=True,
-    sqlite_where=text(f"state IN ({_OPEN})"),
-    postgresql_where=text(f"state IN ({_OPEN})"),
-)
-Index(
-    "tallystick_effect_attempt_due",
-    effect_attempt.c.provider,
-    effect_attempt.c.state,
-    effect_attempt.c.created_at_ms,
-    sqlite_where=text(f"state IN ({_OPEN})"),
-    postgresql_where=text(f"state IN ({_OPEN})"),
-)
-
-effect_suspense = Table(
-    "tallystick_effect_suspense",
-    metadata,
-    Column("provider", String(40), nullable=False),
-    Column("provider_object_id", String(200), nullable=False),
-    Column("attempt_id", String(36), ForeignKey("tallystick_effect_attempt.attempt_id"), nullable=False),
-    Column("state", String(16), nullable=False, comment="the attempt's state when the success arrived"),
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("currency", String(3), nullable=False),
-    Column("response", LargeBinary, nullable=True),
-    Column("created_at_ms", BigInteger, nullable=False),
-    PrimaryKeyConstraint("provider", "provider_object_id", name="tallystick_effect_suspense_pk"),
-)
 
 
 def create_tables(engine: Engine) -> None:

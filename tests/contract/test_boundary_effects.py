@@ -59,7 +59,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def ledger(engine: Engine, clock: ManualClock) -> EffectLedger:
-    return EffectLedger(engine, clock=clock)
+    return EffectLedger(engine, clock=clock, draw=lambda: 1.0)
 
 
 @pytest.fixture
@@ -129,8 +129,10 @@ def test_a_short_secret_is_refused(engine: Engine) -> None:
 
 def test_a_second_open_attempt_is_refused_by_the_database_itself(engine: Engine, ledger: EffectLedger) -> None:
     (intent_id,) = create_intents(engine, ledger, 1)
+    with engine.connect() as connection:
+        asked = dict(ledger._intents.row(connection, intent_id))
     with pytest.raises(IntegrityError), engine.begin() as connection:
-        ledger._insert_attempt(connection, dict(ledger._intent(connection, intent_id)), number=2, request=b"x")
+        ledger._intents.insert_attempt(connection, asked, number=2, request=b"x")
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.UNKNOWN, OutcomeKind.SUCCEEDED, OutcomeKind.PENDING_ACTION])
@@ -201,7 +203,7 @@ def test_two_dispatchers_at_once_send_each_attempt_once(database_url: str, engin
         thread.start()
     for thread in threads:
         thread.join()
-    ledgers[1]._engine.dispose()
+    ledgers[1]._register._engine.dispose()
     posted = keys(providers[0].sent) + keys(providers[1].sent)
     assert len(posted) == len(set(posted)) == 150
     assert all(provider.sent for provider in providers), "one of them did everything: nothing was tested"
@@ -295,7 +297,7 @@ def test_past_the_window_nothing_is_sent_only_looked_up(
     clock.advance(by_ms=POLICY.window_ms - POLICY.margin_ms)
     run.run_once()
     assert len(provider.sent) == 1
-    assert provider.looked_up == [LookUpRequest(intent_id, started_ms)]
+    assert provider.looked_up == [LookUpRequest(intent_id, started_ms, until_ms=started_ms)]
     assert books.told == [(State.SUCCEEDED, intent_id)]
 
 

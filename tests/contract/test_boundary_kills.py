@@ -19,6 +19,7 @@ from tallystick.killpoints import ENV_KILL_AT, ENV_KILL_LOG
 from tallystick.sandbox import SandboxProcess
 
 ROOT = Path(__file__).parents[2]
+PATHS = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
 RECORDS = 20
 INTENTS = 24
 FAULTS = {"timeout_after_commit": 0.1, "error_500_not_stored": 0.1, "rate_limit_429": 0.1}
@@ -37,7 +38,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 def program(*arguments: str, kill_at: str | None = None, kill_log: Path | None = None) -> int:
     environment = {name: value for name, value in os.environ.items() if name not in (ENV_KILL_AT, ENV_KILL_LOG)}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment["PYTHONPATH"] = PATHS
     if kill_at is not None:
         environment |= {ENV_KILL_AT: kill_at, ENV_KILL_LOG: str(kill_log)}
     command = [sys.executable, "-m", "tests.support.boundary_programs", *arguments]
@@ -115,7 +116,7 @@ def test_a_killed_provider_still_has_charged_each_intent_once(
     ids = create_intents(engine, ledger, INTENTS)
     with SandboxProcess(tmp_path / "sandbox", seed=7, faults={"slow": 1.0, "slow_ms": 300}) as sandbox:
         arguments = [sys.executable, "-m", "tests.support.boundary_programs", "effects", database_url, sandbox.url]
-        with subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT) as running:
+        with subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": PATHS}, cwd=ROOT) as running:
             while not sandbox.truth()["charges"]:
                 assert running.poll() is None
             sandbox.kill()

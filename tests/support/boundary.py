@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from tallystick.boundary import (
+    CancelRequest,
     ChargeRequest,
     EffectLedger,
     LookUp,
@@ -82,8 +83,10 @@ class ScriptedProvider:
     answer: Callable[[ChargeRequest], Outcome]
     listing: Callable[[LookUpRequest], LookUp] = lambda _request: LookUp((), complete=True)
     policy: ProviderPolicy = POLICY
+    ending: Callable[[CancelRequest], Outcome] = lambda _request: Outcome(OutcomeKind.UNKNOWN)
     sent: list[ChargeRequest] = field(default_factory=list)
     looked_up: list[LookUpRequest] = field(default_factory=list)
+    cancelled: list[CancelRequest] = field(default_factory=list)
 
     async def charge(self, request: ChargeRequest) -> Outcome:
         self.sent.append(request)
@@ -92,6 +95,10 @@ class ScriptedProvider:
     async def look_up(self, request: LookUpRequest) -> LookUp:
         self.looked_up.append(request)
         return self.listing(request)
+
+    async def cancel(self, request: CancelRequest) -> Outcome:
+        self.cancelled.append(request)
+        return self.ending(request)
 
     async def close(self) -> None:
         return

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tallystick.boundary.database import open_database, reading
-    from tallystick.boundary.dispatcher import DispatchReport, EffectDispatcher
+    from tallystick.boundary.dispatcher import BreakerPolicy, DispatchReport, EffectDispatcher
     from tallystick.boundary.effect_ledger import (
         Attempt,
         EffectLedger,
         IntentConflict,
+        Notice,
         OnOutcome,
         ProviderMismatch,
         Recorded,
+        Told,
     )
     from tallystick.boundary.effects import Event, State
     from tallystick.boundary.inbox import BodyConflict, once
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tallystick.boundary.outbox_relay import OutboxRelay
     from tallystick.boundary.owner_epoch import OwnerClaim, take_ownership
     from tallystick.boundary.provider import (
+        CancelRequest,
         ChargeRequest,
         KeyReuseError,
         LookUp,
@@ -46,6 +49,8 @@ _WHERE = {
     "Attempt": "effect_ledger",
     "BatchHandler": "sql_effect",
     "BodyConflict": "inbox",
+    "BreakerPolicy": "dispatcher",
+    "CancelRequest": "provider",
     "ChargeRequest": "provider",
     "DispatchReport": "dispatcher",
     "EffectCounts": "sql_effect",
@@ -57,6 +62,7 @@ _WHERE = {
     "KeyReuseError": "provider",
     "LookUp": "provider",
     "LookUpRequest": "provider",
+    "Notice": "effect_ledger",
     "OnOutcome": "effect_ledger",
     "Outcome": "provider",
     "OutcomeKind": "provider",
@@ -70,6 +76,7 @@ _WHERE = {
     "SqlEffect": "sql_effect",
     "State": "effects",
     "StripeLike": "providers.stripe_like",
+    "Told": "effect_ledger",
     "add_to_outbox": "outbox",
     "charge_body": "providers.stripe_like",
     "create_tables": "schema",
@@ -83,6 +90,8 @@ __all__ = [
     "Attempt",
     "BatchHandler",
     "BodyConflict",
+    "BreakerPolicy",
+    "CancelRequest",
     "ChargeRequest",
     "DispatchReport",
     "EffectCounts",
@@ -94,6 +103,7 @@ __all__ = [
     "KeyReuseError",
     "LookUp",
     "LookUpRequest",
+    "Notice",
     "OnOutcome",
     "OutboxRelay",
     "Outcome",
@@ -107,6 +117,7 @@ __all__ = [
     "SqlEffect",
     "State",
     "StripeLike",
+    "Told",
     "add_to_outbox",
     "charge_body",
     "create_tables",

@@ -62,6 +62,8 @@ class Outcome:
     """One answer. ``amount_minor`` is what was captured; ``fee_minor`` None if the provider does not say yet.
 
     ``replayed_failure``: the provider replays a stored 5xx under this key, so sending again can say nothing new.
+    Of PENDING_ACTION: ``action_window_ms`` is how long the customer may take before the payment is cancelled,
+    ``look_again_ms`` how often the provider is asked meanwhile.
     """
 
     kind: OutcomeKind
@@ -74,6 +76,8 @@ class Outcome:
     response: bytes = b""
     retry_after_ms: int | None = None
     replayed_failure: bool = False
+    action_window_ms: int = 3_600_000
+    look_again_ms: int = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +86,30 @@ class ChargeRequest:
 
     provider_key: str
     body: bytes
+    operation: str = "charge"
 
 
 @dataclass(frozen=True, slots=True)
 class LookUpRequest:
-    """Everything the provider did for ``reference`` since ``from_ms``. ``known`` are objects of other attempts."""
+    """Everything the provider did for ``reference`` since ``from_ms``. ``known`` are objects of other attempts.
+
+    ``until_ms`` is when the attempt was sent last: a provider that publishes reports needs those up to then.
+    """
 
     reference: str
     from_ms: int
     known: frozenset[str] = frozenset()
+    operation: str = "charge"
+    until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """End a payment that waited too long for its customer; ``provider_key`` makes asking twice harmless."""
+
+    provider_object_id: str
+    provider_key: str
+    operation: str = "charge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +129,18 @@ class Provider(Protocol):
         ...
 
     async def charge(self, request: ChargeRequest) -> Outcome:
-        """Send once; do not retry. Raises ``KeyReuseError`` and ``ProviderRefusedError`` only."""
+        """Send once, whatever the operation; do not retry.
+
+        Raises ``KeyReuseError`` and ``ProviderRefusedError`` only.
+        """
         ...
 
     async def look_up(self, request: LookUpRequest) -> LookUp:
         """List what happened. A failed or partial listing is ``complete=False``."""
+        ...
+
+    async def cancel(self, request: CancelRequest) -> Outcome:
+        """End a pending payment: DECLINED if that worked, SUCCEEDED if the customer was faster, else UNKNOWN."""
         ...
 
     async def close(self) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
 
 from tallystick.boundary.provider import (
+    CancelRequest,
     ChargeRequest,
     KeyReuseError,
     LookUp,
@@ -122,6 +123,25 @@ class StripeLike:
             parameters["starting_after"] = charges[-1].provider_object_id
         return LookUp(tuple(found), complete=False)
 
+    async def cancel(self, request: CancelRequest) -> Outcome:
+        """POST .../{id}/cancel. A payment that was faster answers with what it is; anything unclear is UNKNOWN."""
+        http_request = httpx.Request(
+            "POST",
+            self._charges.copy_with(
+                raw_path=self._charges.raw_path + f"/{quote(request.provider_object_id, safe='')}/cancel".encode()
+            ),
+            headers={**self._headers, "Idempotency-Key": f"{request.provider_key[:56]}-cancel"},
+            extensions=self._extensions,
+        )
+        try:
+            response = await self._exchange(http_request)
+        except (httpx.TransportError, TimeoutError) as error:
+            return Outcome(OutcomeKind.UNKNOWN, code=type(error).__name__)
+        document = _object(response.content) if response.status_code == 200 else None
+        if document is None:
+            return Outcome(OutcomeKind.UNKNOWN, status=response.status_code, response=response.content)
+        return _charge(document, response.status_code, response.content)
+
     async def close(self) -> None:
         while self._idle:
             await self._idle.pop().aclose()
@@ -189,6 +209,7 @@ def _charge(item: Any, status: int, body: bytes) -> Outcome:
     kinds = {
         "succeeded": OutcomeKind.SUCCEEDED,
         "failed": OutcomeKind.DECLINED,
+        "canceled": OutcomeKind.DECLINED,
         "pending": OutcomeKind.PENDING_ACTION,
     }
     kind = kinds.get(str(item.get("status")), OutcomeKind.UNKNOWN)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, func, null, or_, update
+from sqlalchemy import BigInteger, ColumnElement, LargeBinary, String, and_, bindparam, case, func, null, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tallystick.boundary import schema
@@ -33,8 +33,9 @@ RECORD: Final = (
         resend_until_ms=func.coalesce(bindparam("b_resend_until_ms", type_=BigInteger), _a.resend_until_ms),
         outcome_code=bindparam("b_outcome_code"),
         response_status=bindparam("b_response_status"),
-        response=bindparam("b_response"),
-        provider_object_id=bindparam("b_provider_object_id"),
+        response=func.coalesce(bindparam("b_response", type_=LargeBinary), _a.response),
+        provider_object_id=func.coalesce(bindparam("b_provider_object_id", type_=String), _a.provider_object_id),
+        action_deadline_ms=func.coalesce(bindparam("b_action_deadline_ms", type_=BigInteger), _a.action_deadline_ms),
         captured_minor=bindparam("b_captured_minor"),
         fee_minor=bindparam("b_fee_minor"),
         settled_at_ms=bindparam("b_settled_at_ms"),
@@ -52,7 +53,7 @@ CAPTURE: Final = (
 def insert_intent(dialect: str) -> sqlite.Insert | postgresql.Insert:
     """An intent, unless its id is there; returns the id if it was new. Parameters are named as the columns."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    names_of_values = ("intent_id", "provider", "reference", "amount_minor", "currency", "request_hash")
+    names_of_values = ("intent_id", "provider", "operation", "reference", "amount_minor", "currency", "request_hash")
     statement = insert(schema.effect_intent).values(
         {name: bindparam(name) for name in (*names_of_values, "created_at_ms")}
     )
@@ -75,11 +76,11 @@ def claimable(now_ms: int) -> ColumnElement[bool]:
 
 def resolvable(now_ms: int, quiet_ms: int) -> ColumnElement[bool]:
     return and_(
-        _a.state == State.UNKNOWN.value,
+        _a.state.in_(names(sources(Event.RESOLVE))),
         _a.lease_until_ms <= now_ms,
         _a.not_before_ms <= now_ms,
         _a.resend_until_ms <= now_ms,
-        _a.last_sent_at_ms + quiet_ms <= now_ms,
+        or_(_a.last_sent_at_ms + quiet_ms <= now_ms, _a.state == State.PENDING_ACTION.value),
     )
 
 

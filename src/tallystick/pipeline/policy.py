@@ -1,6 +1,7 @@
 """What happens to a record that cannot be processed.
 
-Owns: ``ErrorPolicy`` and ``StoppedByPolicy``. Must not know: how often a record has failed (``failures``), how a dead letter looks.
+Owns: ``ErrorPolicy`` and ``StoppedByPolicy``. Must not know: how often a record has failed (``failures``), how a dead
+letter looks.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class StoppedByPolicy(TallystickError):
         self.place = place
         self.cause = cause
         super().__init__(
-            f"step {step!r} cannot process {place}: {cause!r}. Its policy is to stop: correct the code and start again, "
-            "or let such records become dead letters (ErrorPolicy(then=OnFailure.DEAD_LETTER), tallystick dlq)"
+            f"step {step!r} cannot process {place}: {cause!r}. Its policy is to stop: correct the code and start "
+            "again, or let such records become dead letters (ErrorPolicy(then=OnFailure.DEAD_LETTER), tallystick dlq)"
         )
 
 

@@ -99,7 +99,9 @@ def test_an_entry_that_names_a_slot_is_for_that_slot_alone() -> None:
 
 
 @pytest.mark.parametrize("code", [Exit.FENCED, Exit.CONFIGURATION, Exit.STOPPED_BY_POLICY])
-def test_a_worker_that_would_end_in_the_same_way_again_is_not_restarted_and_ends_the_rest(tmp_path: Path, code: Exit) -> None:
+def test_a_worker_that_would_end_in_the_same_way_again_is_not_restarted_and_ends_the_rest(
+    tmp_path: Path, code: Exit
+) -> None:
     with Running(tmp_path, body=f"if slot == 'a': sys.exit({int(code)})") as running:
         running.join()
     assert running.code == code

@@ -24,6 +24,7 @@ CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "pipeline/functions.py": (1, "user code: any failure is the record's, and bounded"),
     "pipeline/kafka_client/consumer.py": (2, "a callback of librdkafka: kept, and raised by the poll that called it"),
     "pipeline/lane.py": (1, "the edge of a thread: kept, and raised by the polling thread"),
+    "pipeline/state/restorer.py": (1, "the edge of a thread: kept, and raised by the polling thread"),
     "pipeline/work.py": (1, "the edge of user code: a verdict about a record"),
     "pipeline/worker.py": (1, "the edge of a thread: kept, and raised by run_worker"),
     "pipeline/worker_main.py": (1, "the edge of the worker's process: told in full, and the process ends"),

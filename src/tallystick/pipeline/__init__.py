@@ -22,6 +22,7 @@ from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure, StoppedByPolicy
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Headers, Output, Record
+from tallystick.pipeline.state import StateView, Store, UnreadableState
 from tallystick.pipeline.topics import DecodeError, Topic
 from tallystick.pipeline.worker import WorkerConfig, run_worker
 
@@ -41,9 +42,12 @@ __all__ = [
     "Poisoned",
     "Processor",
     "Record",
+    "StateView",
     "Step",
     "StoppedByPolicy",
+    "Store",
     "Topic",
+    "UnreadableState",
     "WorkerConfig",
     "emit",
     "run_worker",

@@ -17,6 +17,7 @@ from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.plan import the_one
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
 from tallystick.pipeline.ports import Processor
+from tallystick.pipeline.state import AnyStore, LaneState, StatePlan
 from tallystick.pipeline.topics import Topic
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Step:
     on_error: ErrorPolicy
     topics: dict[str, int | None]
     processor: Processor | None = None
+    state: StatePlan | None = None
+    """Stores of the step, and what makes a processor that holds them, instead of ``factory``."""
 
 
 class App:
@@ -66,10 +69,12 @@ class App:
         name: str | None = None,
         on_error: ErrorPolicy = DEAD_LETTER,
         emits: Sequence[Topic[Any]] = (),
+        state: Sequence[AnyStore] = (),
     ) -> Callable[[StepFunction[T]], StepFunction[T]]:
         """Declare the decorated function as a step that reads ``source``.
 
         ``name`` is the function's by default. ``emits`` lists topics that the worker creates before it starts.
+        ``state`` lists the stores that ``context.state`` gives the function, under exactly-once.
         """
 
         def declare(function: StepFunction[T]) -> StepFunction[T]:
@@ -78,7 +83,12 @@ class App:
             def factory() -> Processor:
                 return FunctionProcessor(step_name, source, function, on_error)
 
-            self._declare(step_name, [source], factory, on_error, emits)
+            def holding(held: LaneState) -> Processor:
+                return FunctionProcessor(step_name, source, function, on_error, held)
+
+            self._declare(
+                step_name, [source], factory, on_error, emits, state=self._state_plan(step_name, state, holding)
+            )
             return function
 
         return declare
@@ -92,12 +102,20 @@ class App:
         factory: Callable[[], Processor] | None = None,
         on_error: ErrorPolicy = DEAD_LETTER,
         emits: Sequence[Topic[Any] | str] = (),
+        state: Sequence[AnyStore] = (),
     ) -> None:
         """Declare a step whose work a ``Processor`` does, such as a SQL effect.
 
+        It cannot have ``state``: a replay of what it wrote outside Kafka would skip the change of state (rule 25).
         Give ``factory`` instead of ``processor`` when the processor holds connections, and for workers with several
         lanes: each worker process calls it once for each lane, in the thread that runs the lane.
         """
+        if state:
+            raise ConfigurationError(
+                f"step {name!r} has a processor, which may have effects outside Kafka, and keyed state",
+                rule=25,
+                remedy="Keep such state in SQL, in the effect's transaction; or give the state to a step of its own",
+            )
         if (processor is None) == (factory is None):
             raise ConfigurationError(f"step {name!r} needs a processor or a factory, and not both")
         if processor is not None:
@@ -109,6 +127,20 @@ class App:
         """Name of the topic that takes the records which ``step`` could not process."""
         return f"{self.name}.{step}.dead-letter"
 
+    def _state_plan(
+        self, step: str, stores: Sequence[AnyStore], factory: Callable[[LaneState], Processor]
+    ) -> StatePlan | None:
+        names = [store.name for store in stores]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"step {step!r} has two stores of one name: {names}")
+        if stores and self.guarantee is not Guarantee.EXACTLY_ONCE:
+            raise ConfigurationError(
+                f"step {step!r} keeps state, and the guarantee is {self.guarantee.value}: a repeated record would "
+                "change it twice",
+                remedy="Use Guarantee.EXACTLY_ONCE, or keep no state",
+            )
+        return StatePlan(tuple(stores), factory) if stores else None
+
     def _declare(
         self,
         name: str,
@@ -117,6 +149,7 @@ class App:
         on_error: ErrorPolicy,
         emits: Sequence[Topic[Any] | str],
         processor: Processor | None = None,
+        state: StatePlan | None = None,
     ) -> None:
         TransactionalId(application=self.name, group=f"{self.name}.{name}", slot=name, lane=0)
         if name in self._steps:
@@ -128,4 +161,4 @@ class App:
             topic_name, partitions = (topic, None) if isinstance(topic, str) else (topic.name, topic.partitions)
             topics[topic_name] = partitions or topics.get(topic_name)
         names = tuple(dict.fromkeys(topic if isinstance(topic, str) else topic.name for topic in sources))
-        self._steps[name] = Step(name, names, factory, on_error, topics, processor)
+        self._steps[name] = Step(name, names, factory, on_error, topics, processor, state)

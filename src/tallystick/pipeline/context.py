@@ -9,11 +9,15 @@ from typing import TypeVar
 
 import msgspec
 
+from tallystick.errors import ConfigurationError
 from tallystick.ids import EventId, derived_id
 from tallystick.pipeline.records import Headers, Record
+from tallystick.pipeline.state import PartitionState, StateView, Store
 from tallystick.pipeline.topics import Topic
 
 U = TypeVar("U")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Emit(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +55,14 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
     record: Record
     step: str
+    stores: PartitionState | None = None
+    """The state of the record's partition, in a step that declares any."""
+
+    def state(self, store: Store[K, V]) -> StateView[K, V]:
+        """A store that the step declares with ``state=[...]``, as a mapping; ``ConfigurationError`` for another."""
+        if self.stores is None:
+            raise ConfigurationError(f"the step {self.step!r} declares no state", remedy="Name it in state=[...]")
+        return self.stores.view(store)
 
     @property
     def event_id(self) -> EventId:

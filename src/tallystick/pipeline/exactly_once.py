@@ -7,6 +7,7 @@ errors are recognised (``error_classes``), what the step does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -64,6 +65,8 @@ class ExactlyOnce:
         self._aborts_in_a_row = 0
         self._producers_in_a_row = 0
         self._retries = 0
+        self._state_unsure = False
+        """A transaction's end was not known: whether it changed the state stands in the changelog."""
         self._performers: dict[Action, Callable[[], None]] = {
             Action.REINITIALISE: self._reinitialise,
             Action.REWIND: self._rewind,
@@ -191,6 +194,7 @@ class ExactlyOnce:
         self._parts.counters.producers_discarded[cause] += 1
         log.warning("producer discarded", cause=cause, cycle=str(self._cycle), error=str(error))
         self._to(Event.PRODUCER_LOST)
+        self._state_unsure = True
         self._discard_producer()
         self._producers_in_a_row += 1
         if self._producers_in_a_row > _PRODUCERS_IN_A_ROW:
@@ -239,6 +243,9 @@ class ExactlyOnce:
     def _rewind(self) -> None:
         self._drop_batch()
         self._parts.positions.rewind()
+        if self._state_unsure and self._parts.state is not None:
+            self._parts.state.catch_up()
+        self._state_unsure = False
         self._to(Event.REWOUND)
 
     def _begin(self) -> None:
@@ -260,7 +267,8 @@ class ExactlyOnce:
         reach(places.AFTER_PROCESS)
 
     def _produce(self) -> None:
-        self._live_producer().produce(self._outputs)
+        state = self._parts.state
+        self._live_producer().produce(self._outputs if state is None else chain(self._outputs, state.changes()))
         self._to(Event.PRODUCED)
         reach(places.AFTER_PRODUCE)
 
@@ -296,6 +304,8 @@ class ExactlyOnce:
 
     def _committed(self) -> None:
         self._to(Event.COMMITTED)
+        if self._parts.state is not None:
+            self._parts.state.commit(self._live_producer().delivered)
         batch, counters = self._current_batch(), self._parts.counters
         self._parts.work.finished(batch)
         counters.commits += 1
@@ -316,6 +326,8 @@ class ExactlyOnce:
 
     def _drop_batch(self) -> None:
         self._batch, self._outputs, self._dead_letters, self._membership = None, [], 0, None
+        if self._parts.state is not None:
+            self._parts.state.drop()
 
     def _current_batch(self) -> Batch:
         if self._batch is None:

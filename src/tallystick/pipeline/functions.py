@@ -15,6 +15,7 @@ from tallystick.pipeline.context import Context, Emit
 from tallystick.pipeline.policy import ErrorPolicy
 from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
+from tallystick.pipeline.state import LaneState
 from tallystick.pipeline.topics import DecodeError, Topic
 
 Emits = Emit | Iterable[Emit] | None
@@ -23,9 +24,10 @@ Emits = Emit | Iterable[Emit] | None
 class _PerRecord:
     """Runs a call for each record, with the policy's tries; subclasses say what the call is."""
 
-    def __init__(self, step: str, on_error: ErrorPolicy) -> None:
+    def __init__(self, step: str, on_error: ErrorPolicy, state: LaneState | None = None) -> None:
         self._step = step
         self._tries = on_error.tries
+        self._state = state
 
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
         """Outputs of each record, or the verdict that it is poisoned."""
@@ -38,7 +40,18 @@ class _PerRecord:
         raise NotImplementedError
 
     def _one(self, record: Record) -> Sequence[Output] | Poisoned:
-        context = Context(record, self._step)
+        state = self._state
+        if state is None:
+            return self._tried(record, Context(record, self._step))
+        context = Context(record, self._step, state.begin(record))
+        result = self._tried(record, context)
+        if isinstance(result, Poisoned):
+            state.undo()
+        else:
+            state.keep()
+        return result
+
+    def _tried(self, record: Record, context: Context) -> Sequence[Output] | Poisoned:
         tries = 0
         while True:
             tries += 1
@@ -51,6 +64,9 @@ class _PerRecord:
             except Exception as error:  # noqa: BLE001  # user code: any failure is the record's, and bounded
                 if tries >= self._tries:
                     return Poisoned(record, error, tries)
+                if self._state is not None:
+                    self._state.undo()
+                    self._state.begin(record)
 
     def _outputs(self, returned: Emits, context: Context) -> list[Output]:
         if returned is None:
@@ -69,9 +85,14 @@ class FunctionProcessor(_PerRecord):
     """Decodes each record by its topic's type and calls a step's function."""
 
     def __init__(
-        self, step: str, source: Topic[Any], function: Callable[[Any, Context], Emits], on_error: ErrorPolicy
+        self,
+        step: str,
+        source: Topic[Any],
+        function: Callable[[Any, Context], Emits],
+        on_error: ErrorPolicy,
+        state: LaneState | None = None,
     ) -> None:
-        super().__init__(step, on_error)
+        super().__init__(step, on_error, state)
         self._source = source
         self._function = function
 

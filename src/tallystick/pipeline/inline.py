@@ -6,6 +6,7 @@ Owns: ``Inline``. Must not know: which guarantee it is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from tallystick.pipeline.assignment import Assignment
 from tallystick.pipeline.at_least_once import AtLeastOnce
@@ -24,6 +25,9 @@ _STRATEGIES: dict[Guarantee, Callable[[Parts], Strategy]] = {
     Guarantee.EXACTLY_ONCE: ExactlyOnce,
 }
 
+_LOOK_MS: Final = 10
+"""How long a poll waits while state is restored, which nobody announces."""
+
 
 class Inline:
     """Polls a batch, takes it to its end, polls the next."""
@@ -34,8 +38,9 @@ class Inline:
         self._ids = ids
         self._counters = counters
         self._replays = Replays()
-        self._work = making.work()
-        self._strategy = _STRATEGIES[making.plan.guarantee](making.parts(0, assignment, self._work, counters))
+        state = making.lane_state(0)
+        self._work = making.work(state)
+        self._strategy = _STRATEGIES[making.plan.guarantee](making.parts(0, assignment, self._work, counters, state))
 
     @property
     def counters(self) -> list[Counters]:
@@ -46,12 +51,18 @@ class Inline:
 
     def changed(self, how: str) -> None:
         self._strategy.changed(how)
+        if self._making.state is not None and how != "revoking":
+            self._making.state.changed(self._assignment.owned)
 
     def turn(self) -> None:
         plan, assignment = self._making.plan, self._assignment
+        wait_ms = plan.commit_interval_ms
+        if self._making.state is not None:
+            assignment.consumer.resume(sorted(self._making.state.released()))
+            wait_ms = min(wait_ms, _LOOK_MS) if self._making.state.held else wait_ms
         limit = 1 if self._work.failures.isolating else plan.batch_records
         before = assignment.changes
-        messages = assignment.consumer.poll(limit, plan.commit_interval_ms)
+        messages = assignment.consumer.poll(limit, wait_ms)
         if not messages:
             self._strategy.idle()
             return

@@ -23,6 +23,7 @@ from tallystick.pipeline.intake import Doorbell, Intake
 from tallystick.pipeline.kafka_client import Membership, Partition
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.replays import Replays
+from tallystick.pipeline.state import LaneState
 from tallystick.pipeline.work import BatchWork
 
 log = structlog.get_logger(__name__)
@@ -142,9 +143,10 @@ class Lane:
     def _run(self) -> None:
         structlog.contextvars.bind_contextvars(lane=self.number)
         try:
-            work = self._making.work()
+            state = self._making.lane_state(self.number)
+            work = self._making.work(state)
             try:
-                self._do(work)
+                self._do(work, state)
             finally:
                 work.close()
         except BaseException as error:  # noqa: BLE001  # the thread's edge: kept, and raised by the polling thread
@@ -152,8 +154,8 @@ class Lane:
         finally:
             self._doorbell.ring()
 
-    def _do(self, work: BatchWork) -> None:
-        strategy = ExactlyOnce(self._making.parts(self.number, self._positions, work, self.counters))
+    def _do(self, work: BatchWork, state: LaneState | None) -> None:
+        strategy = ExactlyOnce(self._making.parts(self.number, self._positions, work, self.counters, state))
         self._strategy = strategy
         try:
             strategy.start()

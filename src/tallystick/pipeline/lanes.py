@@ -82,8 +82,12 @@ class Lanes:
             lane.intake.announce(how)
         if how == "revoking":
             self._drain()
+        elif self._making.state is not None:
+            self._making.state.changed(owned)
+            self._paused |= self._making.state.held  # the consumer began them so
 
     def turn(self) -> None:
+        self._release()
         self._after_rebalance()
         self._errands.serve(When.BETWEEN_POLLS)
         self._raise_failure()
@@ -130,15 +134,23 @@ class Lanes:
             if parcel:
                 lane.intake.put(parcel)
 
+    def _release(self) -> None:
+        """Partitions whose state is complete go on, unless their lane is full; that is for the others to say."""
+        if self._making.state is not None:
+            released = self._making.state.released()
+            self._paused -= released
+            self._assignment.consumer.resume(sorted(released))
+
     def _pause_and_resume(self) -> None:
         """A lane that is full while others need messages must not fill the memory."""
         paused = self._paused
+        held = frozenset() if self._making.state is None else self._making.state.held
         for lane in self._fed:
             mine = {one for one in self._assignment.owned if self._owner(lane, one)}
             if lane.intake.is_full:
                 paused |= mine
             elif lane.intake.is_low:
-                paused -= mine
+                paused -= mine - held
         if paused == self._paused:
             return
         log.debug("pause", step=self._making.plan.step, paused=sorted(paused))
@@ -165,7 +177,8 @@ class Lanes:
     def _after_rebalance(self) -> None:
         if back := self._left_paused & self._owned:
             self._left_paused -= back
-            self._assignment.consumer.resume(sorted(back))
+            held = frozenset() if self._making.state is None else self._making.state.held
+            self._assignment.consumer.resume(sorted(back - held))
         if self._rewind_due:
             self._rewind_due = False
             self._assignment.rewind()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -18,13 +19,15 @@ from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.inline import Inline
-from tallystick.pipeline.kafka_client import Cluster, GroupConsumer
+from tallystick.pipeline.kafka_client import Cluster, Follower, GroupConsumer
 from tallystick.pipeline.lanes import Lanes
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.needed_topics import needed_topics
 from tallystick.pipeline.patience import Patience, StopAsked
 from tallystick.pipeline.plan import MAX_LANES, LoopPlan
 from tallystick.pipeline.settings import consumer_settings, producer_settings
+from tallystick.pipeline.starts import TopicFacts
+from tallystick.pipeline.state import StatePlan, StepState, co_partitioned, state_topics
 from tallystick.pipeline.work import WorkStopped
 from tallystick.stopping import StopFlag
 
@@ -105,6 +108,10 @@ class StepLoop:
         making = self._making()
         cluster_id = making.patience.call("cluster", making.cluster.cluster_id)
         facts = needed_topics(plan, making.cluster, making.patience)
+        if plan.state is not None:
+            state = self._step_state(plan.state, making, cluster_id, facts)
+            closing.callback(state.close)
+            making = replace(making, state=state)
         ids = EventIds(cluster_id, {name: known.topic_id for name, known in facts.items()})
         assignment = Assignment(
             group=group,
@@ -117,7 +124,7 @@ class StepLoop:
         delivery = (Inline if plan.lanes == 1 else Lanes)(making, assignment, ids, self._own_counters)
         closing.callback(delivery.close)
         self._delivery = delivery
-        consumer = GroupConsumer(self._consumer_settings, assignment)
+        consumer = GroupConsumer(self._consumer_settings, assignment, begin_paused=plan.state is not None)
         closing.callback(consumer.close)
         assignment.attach(consumer, delivery.changed)
         log.info("step starts", step=plan.step, group=group, guarantee=plan.guarantee.value, lanes=plan.lanes)
@@ -128,6 +135,24 @@ class StepLoop:
         while not self._stop.is_set():
             delivery.turn()
             on_turn()
+
+    def _step_state(
+        self, state: StatePlan, making: Making, cluster_id: str, facts: Mapping[str, TopicFacts]
+    ) -> StepState:
+        plan, group = self._plan, str(self._consumer_settings["group.id"])
+        slot = str(self._consumer_settings.get("group.instance.id", "worker"))
+        partitions = co_partitioned(plan.step, {name: facts[name] for name in plan.sources})
+        return StepState(
+            step=plan.step,
+            sources=plan.sources,
+            partitions=partitions,
+            changelogs=state_topics(group, state.stores, partitions, making.cluster, making.patience),
+            folder=None if state.folder is None else state.folder / group / slot,
+            cluster_id=cluster_id,
+            cluster=making.cluster,
+            patience=making.patience,
+            make_follower=lambda: Follower(_admin_settings(self._consumer_settings)),
+        )
 
     def _making(self) -> Making:
         return Making(

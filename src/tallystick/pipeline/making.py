@@ -19,6 +19,7 @@ from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.plan import LoopPlan
 from tallystick.pipeline.positions import Positions
 from tallystick.pipeline.settings import TRANSACTION_TIMEOUT_MS
+from tallystick.pipeline.state import LaneState, StepState
 from tallystick.pipeline.strategy import Parts
 from tallystick.pipeline.work import BatchWork
 
@@ -35,24 +36,37 @@ class Making:
     cluster: Cluster
     clock: Clock
     patience: Patience
+    state: StepState | None = None
 
     @property
     def transaction_timeout_ms(self) -> int:
         return int(self.producer_settings.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS))
 
-    def work(self) -> BatchWork:
+    def lane_state(self, lane: int) -> LaneState | None:
+        """What a lane of a step with state works with."""
+        return None if self.state is None else self.state.lane(lane, self.plan.lanes)
+
+    def work(self, state: LaneState | None = None) -> BatchWork:
         """The step's processor with its policy; a lane's own."""
         plan = self.plan
-        return BatchWork(plan.factory(), step=plan.step, policy=plan.policy, dead_letter_topic=plan.dead_letter_topic)
+        processor = plan.factory() if plan.state is None or state is None else plan.state.factory(state)
+        return BatchWork(processor, step=plan.step, policy=plan.policy, dead_letter_topic=plan.dead_letter_topic)
 
     def producer(self, lane: int) -> Producer:
         """A new client under the lane's transactional id, if the guarantee has one."""
         settings = dict(self.producer_settings)
         if lane > 0:
             settings["transactional.id"] = self._lane_id(lane)
-        return Producer(settings)
+        return Producer(settings, tracked=frozenset() if self.state is None else self.state.topics)
 
-    def parts(self, lane: int, positions: Positions, work: BatchWork, counters: Counters) -> Parts:
+    def parts(
+        self,
+        lane: int,
+        positions: Positions,
+        work: BatchWork,
+        counters: Counters,
+        state: LaneState | None = None,
+    ) -> Parts:
         return Parts(
             positions=positions,
             make_producer=lambda: self.producer(lane),
@@ -62,6 +76,7 @@ class Making:
             clock=self.clock,
             patience=self.patience,
             transaction_timeout_ms=self.transaction_timeout_ms,
+            state=state,
         )
 
     def settle(self, lanes: Iterable[int]) -> None:

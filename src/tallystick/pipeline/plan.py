@@ -13,6 +13,7 @@ from tallystick.errors import ConfigurationError
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.policy import ErrorPolicy
 from tallystick.pipeline.ports import Processor
+from tallystick.pipeline.state import StatePlan
 
 MAX_LANES: Final = 64
 """Each lane is a thread and a transactional producer, with connections of its own."""
@@ -39,6 +40,7 @@ class LoopPlan:
     batch_records: int = 500
     commit_interval_ms: int = 100
     topics: Mapping[str, int | None] | None = None
+    state: StatePlan | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_records <= 100_000:
@@ -47,6 +49,11 @@ class LoopPlan:
             raise ConfigurationError(f"commit_interval_ms={self.commit_interval_ms}: 1 to 10,000 are possible")
         if not 1 <= self.lanes <= MAX_LANES:
             raise ConfigurationError(f"lanes={self.lanes}: 1 to {MAX_LANES} are possible")
+        if self.state is not None and self.guarantee is not Guarantee.EXACTLY_ONCE:
+            raise ConfigurationError(
+                f"step {self.step!r} keeps state: only exactly-once can, not {self.guarantee.value}",
+                remedy="A repeated record would change state twice: use exactly-once, or keep no state",
+            )
         if self.lanes > 1 and self.guarantee is not Guarantee.EXACTLY_ONCE:
             raise ConfigurationError(
                 f"lanes={self.lanes}: only exactly-once has lanes, not {self.guarantee.value}",

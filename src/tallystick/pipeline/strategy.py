@@ -15,6 +15,7 @@ from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.kafka_client import Producer
 from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.positions import Positions
+from tallystick.pipeline.state import LaneState
 from tallystick.pipeline.work import BatchWork
 
 
@@ -31,6 +32,8 @@ class Parts:
     clock: Clock
     patience: Patience
     transaction_timeout_ms: int
+    state: LaneState | None = None
+    """Keyed state, under exactly-once."""
 
 
 class Strategy(Protocol):

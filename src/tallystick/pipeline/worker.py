@@ -48,7 +48,9 @@ class WorkerConfig:
     of a step run at the same time, over different partitions; any number may follow any other at the next start.
     ``consumer_config`` and
     ``producer_config`` are librdkafka's settings; one that contradicts the guarantee is refused.
-    ``stats_dir`` is a folder in which each incarnation of a worker appends its counters as JSON lines.
+    ``stats_dir`` is a folder in which each incarnation of a worker appends its counters as JSON lines. ``state_dir``
+    keeps local copies of keyed state between runs, in a folder for each group and slot; without it each start reads
+    the whole changelogs.
     """
 
     bootstrap: str
@@ -60,6 +62,7 @@ class WorkerConfig:
     consumer_config: Mapping[str, Setting] = field(default_factory=dict)
     producer_config: Mapping[str, Setting] = field(default_factory=dict)
     stats_dir: Path | None = None
+    state_dir: Path | None = None
 
 
 def run_worker(app: App, config: WorkerConfig, *, stop: threading.Event | None = None) -> None:
@@ -128,6 +131,7 @@ def _plan(app: App, step: Step, config: WorkerConfig) -> LoopPlan:
         batch_records=config.batch_records,
         commit_interval_ms=config.commit_interval_ms,
         topics=step.topics,
+        state=None if step.state is None else replace(step.state, folder=config.state_dir),
     )
 
 

@@ -1,7 +1,7 @@
 """librdkafka behind typed values: the only package of the pipeline that imports ``confluent_kafka``.
 
-Owns: ``GroupConsumer``, ``Producer``, ``Cluster`` and ``read_to_end``, and the translation of each failure into one of
-the error classes. Must not know: the cycle, user code, policies.
+Owns: ``GroupConsumer``, ``Producer``, ``Cluster``, ``Follower`` and ``read_to_end``, and the translation of each
+failure into one of the error classes. Must not know: the cycle, user code, policies.
 
 Thread rule: a producer is used by one thread only, and so is a consumer. librdkafka's own threads do the network; its
 call-backs run inside ``poll`` and ``consume`` of the thread that calls them, so nothing here needs a lock. A
@@ -13,6 +13,7 @@ from __future__ import annotations
 from tallystick.pipeline.kafka_client.cluster import Cluster
 from tallystick.pipeline.kafka_client.consumer import GroupConsumer, RebalanceListener
 from tallystick.pipeline.kafka_client.failures import OutputRefused, failure_of, translate
+from tallystick.pipeline.kafka_client.follower import Followed, Follower, LogRecord
 from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
 from tallystick.pipeline.kafka_client.partitions import Partition
 from tallystick.pipeline.kafka_client.producer import Producer
@@ -20,8 +21,11 @@ from tallystick.pipeline.kafka_client.reader import read_to_end
 
 __all__ = [
     "Cluster",
+    "Followed",
+    "Follower",
     "GroupConsumer",
     "GroupMetadata",
+    "LogRecord",
     "Membership",
     "OutputRefused",
     "Partition",

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import confluent_kafka
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from tallystick.errors import RetriableError
@@ -61,18 +61,51 @@ class Cluster:
             raise RetriableError(f"topics {sorted(wanted - found.keys())} are not there yet")
         return found
 
-    def create_topics(self, topics: Mapping[str, int | None]) -> None:
+    def create_topics(self, topics: Mapping[str, int | None], settings: Mapping[str, str] | None = None) -> None:
         """Create the topics, with the broker's default number of partitions for None; existing ones are left."""
         if not topics:
             return
         admin = self._admin()
-        wanted = [NewTopic(name, num_partitions=count or -1, replication_factor=-1) for name, count in topics.items()]
+        given = dict(settings or {})
+        wanted = [
+            NewTopic(name, num_partitions=count or -1, replication_factor=-1, config=given)
+            for name, count in topics.items()
+        ]
         for name, future in admin.create_topics(wanted, request_timeout=REQUEST_TIMEOUT_S).items():
             try:
                 future.result()
             except KafkaException as error:
                 if error.args[0].code() != _TOPIC_ALREADY_EXISTS:
                     raise translate(error, Operation.LOOK_UP, name) from error
+
+    def topic_settings(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The settings of each topic, all of which exist."""
+        admin = self._admin()
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        found = {}
+        for resource, future in admin.describe_configs(asked, request_timeout=REQUEST_TIMEOUT_S).items():
+            entries = _answer(future, resource.name)
+            found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
+        return found
+
+    def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Log start and high watermark of each partition; open transactions lie below the latter."""
+        # An admin client that is new stands still for three seconds in list_offsets, now and then (librdkafka 2.16).
+        settings = {**self._settings, "group.id": "tallystick.bounds", "isolation.level": "read_uncommitted"}
+        asker = confluent_kafka.Consumer(settings, logger=client_logger("bounds", lambda _facility, _text: None))
+        try:
+            return {place: self._bounds(asker, place) for place in partitions}
+        finally:
+            asker.close()
+
+    def _bounds(self, asker: confluent_kafka.Consumer, place: Partition) -> tuple[int, int]:
+        try:
+            found = asker.get_watermark_offsets(TopicPartition(*place), timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise translate(error, Operation.LOOK_UP, f"{place[0]}-{place[1]}") from error
+        if found is None:
+            raise RetriableError(f"no answer about the ends of {place[0]}-{place[1]}")
+        return int(found[0]), int(found[1])
 
     def group_offsets(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
         """Committed offsets as they are, without waiting for transactions that hold newer ones back."""

@@ -50,8 +50,10 @@ class RebalanceListener(Protocol):
 class GroupConsumer:
     """A member of a consumer group, with explicit positions only."""
 
-    def __init__(self, settings: Mapping[str, Any], listener: RebalanceListener) -> None:
+    def __init__(self, settings: Mapping[str, Any], listener: RebalanceListener, *, begin_paused: bool = False) -> None:
+        """``begin_paused``: nothing is fetched of a partition that is assigned until ``resume`` names it."""
         self._listener = listener
+        self._begin_paused = begin_paused
         self._group = str(settings["group.id"])
         self._cooperative = settings.get("partition.assignment.strategy") == COOPERATIVE
         self._raised: BaseException | None = None
@@ -206,6 +208,8 @@ class GroupConsumer:
             starts = self._listener.assigned([(one.topic, one.partition) for one in partitions])
             assign = consumer.incremental_assign if self._cooperative else consumer.assign
             assign(positions(starts, {}))
+            if self._begin_paused:
+                self.pause(starts)
         except BaseException as error:  # noqa: BLE001
             self._raised = self._raised or error
 

@@ -52,7 +52,11 @@ class Producer:
     forgiven; its retry counter is no sign of trouble, because it also counts waits for CONCURRENT_TRANSACTIONS.)
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], *, tracked: frozenset[str] = frozenset()) -> None:
+        """``tracked`` are topics whose partitions' last offsets ``delivered`` tells."""
+        self._tracked = tracked
+        self.delivered: dict[Partition, int] = {}
+        """Of tracked topics: the offset of the last record of this transaction, by partition."""
         self._name = str(settings.get("transactional.id") or settings.get("client.id") or "producer")
         self._suspicion: str | None = None
         self._losses_at_init: int | None = None
@@ -62,6 +66,7 @@ class Producer:
         self._producer = confluent_kafka.Producer(
             {
                 **settings,
+                **({"delivery.report.only.error": False} if tracked else {}),
                 "on_delivery": self._on_delivery,
                 "error_cb": self._on_error,
                 "stats_cb": self._on_statistics,
@@ -83,6 +88,7 @@ class Producer:
 
     def begin(self) -> None:
         self._failed, self._failed_count = None, 0
+        self.delivered = {}
         self._call(Operation.BEGIN, self._producer.begin_transaction)
 
     def produce(self, outputs: Iterable[Output]) -> int:
@@ -200,8 +206,10 @@ class Producer:
             return OutputRefused(str(translated))
         return AbortableError(str(translated)) if isinstance(translated, RetriableError) else translated
 
-    def _on_delivery(self, error: KafkaError | None, _message: Any) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Any) -> None:
         if error is None:
+            if self._tracked and (topic := message.topic()) in self._tracked:
+                self.delivered[topic, message.partition()] = message.offset()
             return
         failure = failure_of(error)
         if poisons(failure):

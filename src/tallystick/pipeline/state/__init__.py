@@ -1,0 +1,27 @@
+"""Keyed state of a step: stores with changelogs inside the transaction, and local copies that follow.
+
+Owns: declaration, layers, files, changelogs, restoration. Must not know: functions, how a transaction goes.
+"""
+
+from __future__ import annotations
+
+from tallystick.pipeline.state.changelogs import Changelog, co_partitioned, state_topics
+from tallystick.pipeline.state.lane_state import LaneState
+from tallystick.pipeline.state.partition_state import PartitionState
+from tallystick.pipeline.state.step_state import StatePlan, StepState
+from tallystick.pipeline.state.store import AnyStore, Store, UnreadableState
+from tallystick.pipeline.state.view import StateView
+
+__all__ = [
+    "AnyStore",
+    "Changelog",
+    "LaneState",
+    "PartitionState",
+    "StatePlan",
+    "StateView",
+    "StepState",
+    "Store",
+    "UnreadableState",
+    "co_partitioned",
+    "state_topics",
+]

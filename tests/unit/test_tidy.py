@@ -17,6 +17,7 @@ LONGER: Final[dict[str, str]] = {}
 
 CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "billing/charging.py": (1, "the edge of a thread: kept, and raised by the main one"),
+    "boundary/webhooks/processor.py": (1, "the edge of the loop: kept with the event, which stays to be processed"),
     "broker/connection.py": (1, "the edge of a connection's loop: told in full, and the connection ends"),
     "broker/embedded/in_process.py": (1, "the edge of the thread: whoever waits for it is told"),
     "broker/metrics/page.py": (1, "the edge of a connection's loop: told in full, and the connection ends"),

@@ -20,6 +20,7 @@ from tallystick.cli.broker_check import check
 from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.dlq import dlq
+from tallystick.cli.effects import effects
 from tallystick.cli.inbox import inbox
 from tallystick.cli.operate.groups import groups
 from tallystick.cli.operate.lag import lag
@@ -80,6 +81,12 @@ Look at a cluster, ours or Apache Kafka:
   tallystick groups, tallystick topics
 
   tallystick dlq list TOPIC           dead letters, and sending them back
+
+Look at what happens outside Kafka:
+
+  tallystick effects list             outcomes nobody knows, value at risk
+
+  tallystick inbox list               what effects in SQL remember
 """
 
 app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -98,7 +105,7 @@ demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)
 app.add_typer(users)
-for _commands in (groups, topics, txn, dlq, inbox):
+for _commands in (groups, topics, txn, dlq, inbox, effects):
     app.add_typer(_commands)
 
 

@@ -45,6 +45,7 @@ class EffectLedger:
         ``on_suspense`` books a success that must not exist. ``draw`` gives numbers in [0, 1) for the jitter of pauses.
         """
         self._clock = clock or SystemClock()
+        self._engine = engine
         self._draw = draw
         self._intents = Intents(self._clock, key_secret=key_secret)
         self._leases = Leases(engine, self._clock)
@@ -53,6 +54,11 @@ class EffectLedger:
         self._notices = Notices(self._outcomes, self._suspense)
         self._rulings = Rulings(engine, self._clock, self._outcomes)
         self._register = Register(engine)
+
+    @property
+    def engine(self) -> Engine:
+        """The database."""
+        return self._engine
 
     # -- asking for an effect: in the caller's transaction, beside the rows that want it
 
@@ -156,6 +162,14 @@ class EffectLedger:
     def attempts(self, *, states: Iterable[State] | None = None, intent_id: str | None = None) -> tuple[Attempt, ...]:
         """Attempts in the given states (all of them if None), oldest first."""
         return self._register.attempts(states=states, intent_id=intent_id)
+
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        """One attempt, if there is one of that id."""
+        return self._register.attempt(attempt_id)
+
+    def response(self, attempt_id: str) -> bytes | None:
+        """The last answer of the provider about an attempt, as it came."""
+        return self._register.response(attempt_id)
 
     def list_unknown(self) -> tuple[Attempt, ...]:
         """The register of unknown outcomes: value at risk until each is settled."""

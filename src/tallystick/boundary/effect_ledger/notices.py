@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from tallystick.boundary import schema
 from tallystick.boundary.effect_ledger.attempt import Attempt, OnOutcome, attempt_of
@@ -37,6 +37,7 @@ class Notice:
     outcome: Outcome
     provider_key: str | None = None
     reference: str | None = None
+    operation: str = "charge"
 
 
 class Told(Enum):
@@ -94,7 +95,7 @@ def _attempts(connection: Connection, notice: Notice) -> list[Attempt]:
     if notice.provider_key is not None:
         ways.append(_a.provider_key == notice.provider_key)
     if notice.reference is not None:
-        ways.append(_a.reference == notice.reference)
+        ways.append(and_(_a.reference == notice.reference, _a.operation == notice.operation))
     query = (
         select(schema.effect_attempt)
         .where(_a.provider == notice.provider, or_(*ways))

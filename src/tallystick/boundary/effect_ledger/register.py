@@ -35,6 +35,19 @@ class Register:
         with reading(self._engine) as connection:
             return tuple(attempt_of(row) for row in connection.execute(query).mappings())
 
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        query = select(schema.effect_attempt).where(_a.attempt_id == attempt_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else attempt_of(row)
+
+    def response(self, attempt_id: str) -> bytes | None:
+        with reading(self._engine) as connection:
+            found: bytes | None = connection.execute(
+                select(_a.response).where(_a.attempt_id == attempt_id)
+            ).scalar_one_or_none()
+        return found
+
     def count_by_state(self, *, provider: str | None) -> dict[State, int]:
         query = select(_a.state, func.count()).group_by(_a.state)
         if provider is not None:

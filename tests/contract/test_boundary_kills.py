@@ -64,7 +64,7 @@ def test_a_killed_consumer_books_each_event_once(
     assert program(*arguments) == 0
     with engine.begin() as connection:
         booked = list(connection.execute(text("SELECT record_offset FROM booking ORDER BY 1")).scalars())
-        met_again = connection.execute(text("SELECT sum(replays) FROM tallystick_inbox")).scalar_one()
+        met_again = connection.execute(text("SELECT sum(replays) FROM tallystick_inbox_position")).scalar_one()
     emitted = [value for line in log.read_text().splitlines() for value in json.loads(line)["outputs"]]
     assert booked == list(range(RECORDS))
     assert emitted == [str(number) for number in range(RECORDS)]

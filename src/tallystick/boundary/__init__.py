@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Told,
     )
     from tallystick.boundary.effects import Event, State
+    from tallystick.boundary.handlers import BatchFunction, BatchHandler, Handler, PerBatch
     from tallystick.boundary.inbox import BodyConflict, once
     from tallystick.boundary.outbox import add_to_outbox
     from tallystick.boundary.outbox_relay import OutboxRelay
@@ -43,11 +44,12 @@ if TYPE_CHECKING:
     )
     from tallystick.boundary.providers.stripe_like import StripeLike, charge_body
     from tallystick.boundary.schema import create_tables
-    from tallystick.boundary.sql_effect import BatchHandler, EffectCounts, Handler, SqlEffect
+    from tallystick.boundary.sql_effect import EffectCounts, SqlEffect
 
 _WHERE = {
     "Attempt": "effect_ledger",
-    "BatchHandler": "sql_effect",
+    "BatchFunction": "handlers",
+    "BatchHandler": "handlers",
     "BodyConflict": "inbox",
     "BreakerPolicy": "dispatcher",
     "CancelRequest": "provider",
@@ -57,7 +59,7 @@ _WHERE = {
     "EffectDispatcher": "dispatcher",
     "EffectLedger": "effect_ledger",
     "Event": "effects",
-    "Handler": "sql_effect",
+    "Handler": "handlers",
     "IntentConflict": "effect_ledger",
     "KeyReuseError": "provider",
     "LookUp": "provider",
@@ -68,6 +70,7 @@ _WHERE = {
     "OutcomeKind": "provider",
     "OutboxRelay": "outbox_relay",
     "OwnerClaim": "owner_epoch",
+    "PerBatch": "handlers",
     "Provider": "provider",
     "ProviderMismatch": "effect_ledger",
     "ProviderPolicy": "provider",
@@ -88,6 +91,7 @@ _WHERE = {
 
 __all__ = [
     "Attempt",
+    "BatchFunction",
     "BatchHandler",
     "BodyConflict",
     "BreakerPolicy",
@@ -109,6 +113,7 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "OwnerClaim",
+    "PerBatch",
     "Provider",
     "ProviderMismatch",
     "ProviderPolicy",

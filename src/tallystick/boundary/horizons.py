@@ -10,7 +10,7 @@ sent anew, months later, at a new offset, is known only as long as its row is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -52,7 +52,12 @@ class Horizons:
     def read(cls, connection: Connection, scope: str) -> Self:
         """Ask after the event's row was inserted: a row that was deleted meanwhile has its horizon in place then."""
         query = select(_table.topic, _table.partition, _table.horizon).where(_table.scope == scope)
-        found = {(topic, partition): horizon for topic, partition, horizon in connection.execute(query)}
+        return cls.of(tuple(row) for row in connection.execute(query))
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, int, int]]) -> Self:
+        """From rows of topic, partition and horizon."""
+        found = {(topic, partition): horizon for topic, partition, horizon in rows}
         before_ms = found.pop(_BUSINESS, 0)
         return cls(found, before_ms)
 
@@ -92,15 +97,15 @@ class Recall:
     occurred_at_ms: OccurredAt
     allowed: str | None = None
 
-    def too_old(self, connection: Connection, fresh: Sequence[Record]) -> dict[str, TooOld]:
-        """Of the records whose rows were just inserted, by event id, those that must not be processed.
+    def too_old(self, horizons: Horizons, fresh: Sequence[Record]) -> dict[str, TooOld]:
+        """Of the records whose rows were just inserted, by event id, those that must not be processed; ``horizons``
+        as they stand after that.
 
         ``BelowHorizon`` if one stands below its offset horizon: then somebody set the group back, and all of it
         would be done again.
         """
-        if not fresh:
+        if not fresh or not (horizons.offsets or horizons.before_ms):
             return {}
-        horizons = Horizons.read(connection, self.scope)
         replays = [record for record in fresh if horizons.is_replay(record)]
         old = [record for record in fresh if horizons.is_too_old(self.occurred_at_ms(record))]
         if self.allowed is not None:

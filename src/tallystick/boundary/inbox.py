@@ -31,8 +31,6 @@ _CREATE: Final = """CREATE TABLE IF NOT EXISTS tallystick_inbox (
     topic VARCHAR(249),
     partition INTEGER,
     record_offset BIGINT,
-    replays INTEGER DEFAULT 0 NOT NULL,
-    duplicates INTEGER DEFAULT 0 NOT NULL,
     created_at_ms BIGINT NOT NULL,
     CONSTRAINT tallystick_inbox_pk PRIMARY KEY (scope, event_id)
 )"""

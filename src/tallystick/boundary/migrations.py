@@ -85,6 +85,31 @@ def _effects_and_webhooks(op: Operations) -> None:
         sqlite_where=where,
         postgresql_where=where,
     )
+    _inbox_positions(op)
+
+
+def _inbox_positions(op: Operations) -> None:
+    """Counts by partition instead of by event: a replay writes one row, not one for each event."""
+    op.create_table(
+        "tallystick_inbox_position",
+        sa.Column("scope", sa.String(200), nullable=False),
+        sa.Column("topic", sa.String(249), nullable=False),
+        sa.Column("partition", sa.Integer, nullable=False),
+        sa.Column("next_offset", sa.BigInteger, nullable=False),
+        sa.Column("replays", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("duplicates", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("conflicts", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("scope", "topic", "partition", name="tallystick_inbox_position_pk"),
+    )
+    op.execute(
+        "INSERT INTO tallystick_inbox_position "
+        "(scope, topic, partition, next_offset, replays, duplicates, updated_at_ms) "
+        "SELECT scope, topic, partition, max(record_offset) + 1, sum(replays), sum(duplicates), max(created_at_ms) "
+        "FROM tallystick_inbox WHERE topic IS NOT NULL GROUP BY scope, topic, partition"
+    )
+    op.drop_column("tallystick_inbox", "replays")
+    op.drop_column("tallystick_inbox", "duplicates")
 
 
 MIGRATIONS: Final[Mapping[int, Callable[[Operations], None]]] = MappingProxyType({2: _inbox_horizons, 3: _version_3})

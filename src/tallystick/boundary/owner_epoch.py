@@ -32,6 +32,10 @@ class OwnerClaim:
             .where(schema.owner_epoch.c.owner_key == self.owner_key)
             .with_for_update(read=True)  # FOR SHARE; SQLite has no row locks and needs none under BEGIN IMMEDIATE
         ).scalar_one_or_none()
+        self.check(found)
+
+    def check(self, found: int | None) -> None:
+        """``FencedError`` unless ``found``, the epoch in the database, is this claim's."""
         if found != self.epoch:
             raise FencedError(f"{self.owner_key!r} is owned under epoch {found}, not {self.epoch}: stop writing")
 

@@ -79,8 +79,6 @@ inbox = Table(
     Column("topic", String(249), nullable=True),
     Column("partition", Integer, nullable=True),
     Column("record_offset", BigInteger, nullable=True),
-    Column("replays", Integer, nullable=False, server_default="0", comment="met again at the same position"),
-    Column("duplicates", Integer, nullable=False, server_default="0", comment="met again at another position"),
     Column("created_at_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("scope", "event_id", name="tallystick_inbox_pk"),
 )
@@ -88,6 +86,20 @@ inbox = Table(
 # Rows come in order of time, so that a block range index says enough and costs next to nothing. SQLite has none, and
 # reads from its oldest row.
 Index("tallystick_inbox_age", inbox.c.created_at_ms, postgresql_using="brin").ddl_if(dialect="postgresql")
+
+inbox_position = Table(
+    "tallystick_inbox_position",
+    metadata,
+    Column("scope", String(200), nullable=False),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("next_offset", BigInteger, nullable=False, comment="one more than the highest that was processed"),
+    Column("replays", BigInteger, nullable=False, server_default="0", comment="events met again at their position"),
+    Column("duplicates", BigInteger, nullable=False, server_default="0", comment="events met at another position"),
+    Column("conflicts", BigInteger, nullable=False, server_default="0", comment="known ids with another body"),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope", "topic", "partition", name="tallystick_inbox_position_pk"),
+)
 
 inbox_horizon = Table(
     "tallystick_inbox_horizon",

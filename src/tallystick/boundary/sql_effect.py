@@ -7,18 +7,20 @@ know: Kafka; the cycle commits there afterwards, and a replay re-emits what is s
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
-from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.boundary import schema
 from tallystick.boundary.database import is_away
+from tallystick.boundary.handlers import BatchHandler, Handler, Outputs, PerBatch, run_handler
 from tallystick.boundary.horizons import OccurredAt, Recall, TooOld
+from tallystick.boundary.inbox_rows import Arrival, InboxRows, Known
+from tallystick.boundary.met_again import Meeting, Positions, meeting
 from tallystick.boundary.owner_epoch import OwnerClaim
 from tallystick.boundary.statements import insert
 from tallystick.boundary.stored_outputs import decode_outputs, encode_outputs
@@ -37,33 +39,9 @@ TOMBSTONE_HASH: Final = "tombstone"
 """Stands for the hash of a record without a value, which is not the same as an empty one."""
 
 MAX_TRIES: Final = 5
-_ROWS_PER_INSERT: Final = 2_000  # times 7 columns: below SQLite's 32,766 and PostgreSQL's 65,535 parameters
 _PAUSE_S: Final = 0.1
 
 _log = structlog.get_logger(__name__)
-
-
-class Handler(Protocol):
-    """What one record does to the database. It may only write through ``connection``, and never commits."""
-
-    def __call__(self, connection: Connection, record: Record) -> Iterable[Output] | None:
-        """Write the record's rows; return or yield its outputs."""
-        ...
-
-
-@runtime_checkable
-class BatchHandler(Protocol):
-    """A handler that also wants the batch's edges, to read ahead or to write in bulk. Outputs stay per record."""
-
-    def __call__(self, connection: Connection, record: Record) -> Iterable[Output] | None: ...
-
-    def begin_batch(self, connection: Connection, records: Sequence[Record]) -> None:
-        """Called with the new records of a batch, before the first of them."""
-        ...
-
-    def end_batch(self, connection: Connection, records: Sequence[Record]) -> None:
-        """Called after the last of them, before the commit."""
-        ...
 
 
 @dataclass(slots=True)
@@ -98,7 +76,7 @@ class SqlEffect:
     def __init__(
         self,
         engine: Engine,
-        handler: Handler | BatchHandler,
+        handler: Handler | BatchHandler | PerBatch,
         *,
         name: str,
         owner: OwnerClaim | None = None,
@@ -119,6 +97,7 @@ class SqlEffect:
         self._engine = engine
         self._handler = handler
         self._name = name
+        self._rows = _rows(engine.dialect.name)
         self._owner = owner
         self._clock = clock or SystemClock()
         self._recall = Recall(name, occurred_at_ms or _record_time, allow_reexecution)
@@ -157,146 +136,85 @@ class SqlEffect:
 
     def _process(
         self, connection: Connection, records: Sequence[Record]
-    ) -> tuple[list[tuple[Output, ...] | Poisoned], EffectCounts]:
-        if self._owner is not None:
-            self._owner.verify(connection)
-        counts = EffectCounts()
-        digests = [_digest(record) for record in records]
-        first: dict[str, int] = {}
-        for index, record in enumerate(records):
-            first.setdefault(record.event_id, index)
-        new = self._insert(connection, [(records[index], digests[index]) for index in first.values()])
+    ) -> tuple[Sequence[tuple[Output, ...] | Poisoned], EffectCounts]:
+        arrivals, digests = _arrivals(records)
+        now_ms = self._clock.now_ms()
+        entered = self._rows.enter(connection, self._name, arrivals, now_ms=now_ms, owner=self._owner)
         reach(AFTER_INSERT)
-        known = self._known(connection, [event_id for event_id in first if event_id not in new])
-        refused = self._recall.too_old(connection, [records[i] for i in first.values() if records[i].event_id in new])
+        new = entered.new
+        all_new = len(new) == len(records)  # each is new, and none is there twice
+        fresh = records if all_new else _first_of_each(records, new)
+        refused = self._recall.too_old(entered.horizons, fresh)
         if refused:
-            self._take_back(connection, refused)
-            new -= refused.keys()
-            counts.too_old = len(refused)
+            self._rows.take_back(connection, self._name, sorted(refused))
+            fresh = [record for record in fresh if record.event_id not in refused]
+        outputs = run_handler(self._handler, connection, fresh)
+        stored = _encoded(fresh, outputs)
+        positions = Positions.of(records)
+        counts = EffectCounts(processed=len(fresh), too_old=len(refused))
+        results: Sequence[tuple[Output, ...] | Poisoned]
+        if all_new and not refused:
+            results = outputs or [()] * len(records)
+        else:
+            old = [arrival for arrival in arrivals if arrival[0] not in new]
+            seen = self._seen(connection, old) if old else {}
+            given: dict[str, tuple[Output, ...]] = {
+                record.event_id: outputs[at] if outputs else () for at, record in enumerate(fresh)
+            }
+            results = self._answers(connection, records, digests, given=given, seen=seen, refused=refused, at=positions)
+            counts.replayed = positions.count(Meeting.REPLAY)
+            counts.duplicates = positions.count(Meeting.DUPLICATE)
+            counts.conflicts = positions.count(Meeting.CONFLICT)
+        self._rows.finish(connection, self._name, outputs=stored, progress=positions.progress(), now_ms=now_ms)
+        return results, counts
 
-        fresh = [records[index] for index in first.values() if records[index].event_id in new]
-        results = self._handle(connection, fresh)
-        self._store(connection, results)
-        counts.processed = len(fresh)
+    def _seen(self, connection: Connection, old: Sequence[Arrival]) -> Mapping[str, Known | None]:
+        seen = self._rows.known(connection, self._name, old)
+        if len(seen) < len(old):
+            raise RetriableError(f"effect {self._name!r}: rows were forgotten while their events came in again")
+        return seen
 
-        outputs: list[tuple[Output, ...] | Poisoned] = []
-        met_again = _MetAgain()
-        for index, record in enumerate(records):
+    def _answers(
+        self,
+        connection: Connection,
+        records: Sequence[Record],
+        digests: Sequence[str],
+        *,
+        given: Mapping[str, tuple[Output, ...]],
+        seen: Mapping[str, Known | None],
+        refused: Mapping[str, TooOld],
+        at: Positions,
+    ) -> list[tuple[Output, ...] | Poisoned]:
+        """In input order: what the handler gave just now, what it gave the first time, or the verdict."""
+        answers: list[tuple[Output, ...] | Poisoned] = []
+        here: dict[str, Known] = {}
+        for record, digest in zip(records, digests, strict=True):
             event_id = record.event_id
             if event_id in refused:
-                outputs.append(Poisoned(record, refused[event_id], tries=1))
+                answers.append(Poisoned(record, refused[event_id], tries=1))
                 continue
-            if event_id in new:
-                if first[event_id] == index:
-                    outputs.append(results[event_id])
-                    continue
-                origin = records[first[event_id]]
-                seen = _Seen(digests[first[event_id]], origin.topic, origin.partition, origin.offset, results[event_id])
-            else:
-                seen = known[event_id]
-            if digests[index] != seen.body_hash:
-                counts.conflicts += 1
-                self._keep_conflict(connection, record, digests[index], seen)
-                outputs.append(())
-            else:
-                outputs.append(met_again.add(record, seen))
-        self._count(connection, met_again)
-        counts.replayed, counts.duplicates = sum(met_again.replays.values()), sum(met_again.duplicates.values())
-        return outputs, counts
+            if event_id in given and event_id not in here:
+                here[event_id] = Known(event_id, digest, record.topic, record.partition, record.offset, None)
+                answers.append(given[event_id])
+                continue
+            known = here[event_id] if event_id in given else seen[event_id]
+            met = meeting(record, digest, known)
+            at.add(record, met)
+            if met is Meeting.CONFLICT and known is not None:
+                self._keep_conflict(connection, record, digest, known)
+            # Sent twice, it gives nothing: the first position's own transaction emits the outputs, or has emitted
+            # them; its offset does not pass without them.
+            answers.append(self._stored(known, given) if met is Meeting.REPLAY else ())
+        return answers
 
-    def _insert(self, connection: Connection, batch: Sequence[tuple[Record, str]]) -> frozenset[str]:
-        """The ids that were new. Sorted by id, so that two workers with the same ids do not deadlock."""
-        now_ms = self._clock.now_ms()
-        rows = [
-            {
-                "scope": self._name,
-                "event_id": record.event_id,
-                "body_hash": digest,
-                "topic": record.topic,
-                "partition": record.partition,
-                "record_offset": record.offset,
-                "created_at_ms": now_ms,
-            }
-            for record, digest in sorted(batch, key=lambda pair: pair[0].event_id)
-        ]
-        new: set[str] = set()
-        for start in range(0, len(rows), _ROWS_PER_INSERT):
-            statement = insert(connection, schema.inbox).values(rows[start : start + _ROWS_PER_INSERT])
-            statement = statement.on_conflict_do_nothing(index_elements=["scope", "event_id"])
-            new.update(connection.execute(statement.returning(schema.inbox.c.event_id)).scalars())
-        return frozenset(new)
+    def _stored(self, known: Known | None, given: Mapping[str, tuple[Output, ...]]) -> tuple[Output, ...]:
+        if known is None:
+            return ()
+        if known.event_id in given:
+            return given[known.event_id]
+        return decode_outputs(known.outputs, place=f"tallystick_inbox {self._name!r} {known.event_id}")
 
-    def _take_back(self, connection: Connection, refused: dict[str, TooOld]) -> None:
-        """What is not processed leaves no row that says it was."""
-        table = schema.inbox.c
-        connection.execute(
-            delete(schema.inbox).where(table.scope == self._name, table.event_id == bindparam("b_event_id")),
-            [{"b_event_id": event_id} for event_id in sorted(refused)],
-        )
-
-    def _known(self, connection: Connection, event_ids: Sequence[str]) -> dict[str, _Seen]:
-        table = schema.inbox.c
-        known: dict[str, _Seen] = {}
-        for start in range(0, len(event_ids), _ROWS_PER_INSERT):
-            query = select(
-                table.event_id, table.body_hash, table.topic, table.partition, table.record_offset, table.outputs
-            ).where(table.scope == self._name, table.event_id.in_(event_ids[start : start + _ROWS_PER_INSERT]))
-            for event_id, digest, topic, partition, offset, raw in connection.execute(query):
-                place = f"tallystick_inbox {self._name!r} {event_id}"
-                known[event_id] = _Seen(digest, topic, partition, offset, decode_outputs(raw, place=place))
-        return known
-
-    def _handle(self, connection: Connection, fresh: Sequence[Record]) -> dict[str, tuple[Output, ...]]:
-        if not fresh:
-            return {}
-        handler = self._handler
-        batch = handler if isinstance(handler, BatchHandler) else None
-        if batch is not None:
-            batch.begin_batch(connection, fresh)
-        results: dict[str, tuple[Output, ...]] = {}
-        for record in fresh:
-            results[record.event_id] = tuple(handler(connection, record) or ())
-        if batch is not None:
-            batch.end_batch(connection, fresh)
-        return results
-
-    def _store(self, connection: Connection, results: dict[str, tuple[Output, ...]]) -> None:
-        rows: list[dict[str, Any]] = [
-            {"b_event_id": event_id, "b_outputs": encode_outputs(outputs)}
-            for event_id, outputs in sorted(results.items())
-            if outputs
-        ]
-        if rows:
-            connection.execute(
-                update(schema.inbox)
-                .where(schema.inbox.c.scope == self._name, schema.inbox.c.event_id == bindparam("b_event_id"))
-                .values(outputs=bindparam("b_outputs")),
-                rows,
-            )
-
-    def _count(self, connection: Connection, met_again: _MetAgain) -> None:
-        """Sorted by id for the reason that ``_insert`` has."""
-        rows = [
-            {
-                "b_event_id": event_id,
-                "b_replays": met_again.replays[event_id],
-                "b_duplicates": met_again.duplicates[event_id],
-            }
-            for event_id in sorted(met_again.replays.keys() | met_again.duplicates.keys())
-        ]
-        if rows:
-            table = schema.inbox.c
-            connection.execute(
-                update(schema.inbox)
-                .where(table.scope == self._name, table.event_id == bindparam("b_event_id"))
-                .values(
-                    replays=table.replays + bindparam("b_replays"),
-                    duplicates=table.duplicates + bindparam("b_duplicates"),
-                ),
-                rows,
-            )
-
-    def _keep_conflict(self, connection: Connection, record: Record, digest: str, seen: _Seen) -> None:
+    def _keep_conflict(self, connection: Connection, record: Record, digest: str, known: Known) -> None:
         _log.error(
             "sql-effect.body-conflict",
             effect=self._name,
@@ -308,7 +226,7 @@ class SqlEffect:
             scope=self._name,
             event_id=record.event_id,
             body_hash=digest,
-            first_body_hash=seen.body_hash,
+            first_body_hash=known.body_hash,
             body=record.value,
             topic=record.topic,
             partition=record.partition,
@@ -323,40 +241,45 @@ class SqlEffect:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A known event: its body, where it was first read, what it gave."""
+def _rows(dialect: str) -> InboxRows:
+    if dialect == "postgresql":
+        from tallystick.boundary.inbox_postgresql import PostgreSQLInbox
 
-    body_hash: str
-    topic: str | None
-    partition: int | None
-    offset: int | None
-    outputs: tuple[Output, ...]
+        return PostgreSQLInbox()
+    from tallystick.boundary.inbox_sqlite import SQLiteInbox
+
+    return SQLiteInbox()
 
 
-@dataclass(slots=True)
-class _MetAgain:
-    """How often known ids with the same body were met in this batch."""
+def _arrivals(records: Sequence[Record]) -> tuple[list[Arrival], list[str]]:
+    """Each event once, sorted by id, and the body hashes in the order of the records."""
+    digests = [TOMBSTONE_HASH if record.value is None else body_hash(record.value) for record in records]
+    arrivals: list[Arrival] = sorted(
+        (record.event_id, digest, record.topic, record.partition, record.offset)
+        for record, digest in zip(records, digests, strict=True)
+    )
+    first = {record.event_id: at for at, record in reversed(list(enumerate(records)))}
+    if len(first) < len(records):  # of an event that is there twice, the first stands for it
+        chosen = [(records[at], digests[at]) for at in first.values()]
+        arrivals = sorted((one.event_id, digest, one.topic, one.partition, one.offset) for one, digest in chosen)
+    return arrivals, digests
 
-    replays: Counter[str] = field(default_factory=Counter)
-    duplicates: Counter[str] = field(default_factory=Counter)
 
-    def add(self, record: Record, seen: _Seen) -> tuple[Output, ...]:
-        """Count it. A replay gives what was stored; anything else gives nothing.
+def _first_of_each(records: Sequence[Record], new: Collection[str]) -> list[Record]:
+    chosen: dict[str, Record] = {}
+    for record in records:
+        if record.event_id in new:
+            chosen.setdefault(record.event_id, record)
+    return list(chosen.values())
 
-        Met at another position, the event was sent twice. The first position's own transaction emits the outputs, or
-        has emitted them: its offset does not pass without them.
-        """
-        if (record.topic, record.partition, record.offset) == (seen.topic, seen.partition, seen.offset):
-            self.replays[record.event_id] += 1
-            return seen.outputs
-        self.duplicates[record.event_id] += 1
-        return ()
+
+def _encoded(fresh: Sequence[Record], outputs: Outputs) -> list[tuple[str, bytes]]:
+    """By event id, sorted for the reason that the rows are."""
+    encoded = (
+        (record.event_id, encode_outputs(given)) for record, given in zip(fresh, outputs, strict=bool(outputs)) if given
+    )
+    return sorted((event_id, raw) for event_id, raw in encoded if raw is not None)
 
 
 def _record_time(record: Record) -> int:
     return record.timestamp_ms
-
-
-def _digest(record: Record) -> str:
-    return TOMBSTONE_HASH if record.value is None else body_hash(record.value)

@@ -33,7 +33,7 @@ class BillingProgress:
 
     def inbox_replays(self) -> int:
         """How often a record came again after its rows were committed, and was answered from the inbox."""
-        return self._count(select(func.coalesce(func.sum(schema.inbox.c.replays), 0)))
+        return self._count(select(func.coalesce(func.sum(schema.inbox_position.c.replays), 0)))
 
     def invoices(self) -> int:
         """Invoices issued."""

@@ -118,9 +118,9 @@ class SqlSide:
         return seen
 
     def replays(self) -> int:
-        """How often an inbox row was met again at its own position: replays that left no second row."""
-        inbox = schema.inbox.c
-        total = select(func.coalesce(func.sum(inbox.replays), 0)).where(inbox.scope == self._workload)
+        """How often an event was met again at its own position: replays that left no second row."""
+        table = schema.inbox_position.c
+        total = select(func.coalesce(func.sum(table.replays), 0)).where(table.scope == self._workload)
         with reading(self._engine) as connection:
             return int(connection.execute(total).scalar_one())
 

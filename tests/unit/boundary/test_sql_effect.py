@@ -97,7 +97,7 @@ def test_an_event_sent_twice_is_booked_and_emitted_once(engine: Engine, booking:
     assert effect.process([record(1, offset=10)]) == [()]
     assert effect.counts.duplicates == 2
     with engine.begin() as connection:
-        row = connection.execute(text("SELECT replays, duplicates FROM tallystick_inbox")).one()
+        row = connection.execute(text("SELECT replays, duplicates FROM tallystick_inbox_position")).one()
     assert tuple(row) == (0, 2)
 
 
@@ -159,7 +159,7 @@ def test_a_zombie_writes_nothing_after_a_newer_owner_came(engine: Engine, bookin
     assert booked(engine) == [1, 2]
 
 
-def test_a_large_batch_is_inserted_in_parts(engine: Engine, booking: Booking) -> None:
+def test_a_large_batch_is_one_batch(engine: Engine, booking: Booking) -> None:
     effect = SqlEffect(engine, booking, name="book")
     batch = [record(number) for number in range(4_500)]
     first = effect.process(batch)

@@ -1,0 +1,114 @@
+"""The inbox's statements for PostgreSQL: arrays in, one round trip for each call.
+
+Owns: their text. Must not know: what the events mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from tallystick.boundary.driver import array_literal, driver
+from tallystick.boundary.horizons import Horizons
+from tallystick.boundary.inbox_rows import Arrival, Entered, Known, Progress
+from tallystick.boundary.owner_epoch import OwnerClaim
+
+_VERIFY: Final = "SELECT epoch FROM tallystick_owner_epoch WHERE owner_key = %s FOR SHARE"
+# Which rows were new is told only if some were and some were not: of a batch that is all new, the count says it.
+_ENTER: Final = """WITH entered AS (
+    INSERT INTO tallystick_inbox (scope, event_id, body_hash, topic, partition, record_offset, created_at_ms)
+    SELECT %s, given.*, %s::bigint FROM unnest(%s::text[], %s::text[], %s::text[], %s::integer[], %s::bigint[]) AS given
+    ON CONFLICT (scope, event_id) DO NOTHING RETURNING event_id
+) SELECT count(*), CASE WHEN count(*) NOT IN (0, %s::bigint) THEN array_agg(event_id) END FROM entered"""
+_HORIZONS: Final = 'SELECT topic, "partition", horizon FROM tallystick_inbox_horizon WHERE scope = %s'
+_KNOWN: Final = """SELECT given.event_id, stored.body_hash, stored.topic, stored.partition, stored.record_offset,
+    stored.outputs, stored.body_hash = given.body_hash AND stored.topic = given.topic
+    AND stored.partition = given.partition
+    AND stored.record_offset = given.record_offset AND stored.outputs IS NULL
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::integer[], %s::bigint[])
+    AS given (event_id, body_hash, topic, partition, record_offset)
+JOIN tallystick_inbox AS stored ON stored.scope = %s AND stored.event_id = given.event_id"""
+_STORE: Final = """UPDATE tallystick_inbox AS stored SET outputs = given.outputs
+FROM unnest(%s::text[], %s::bytea[]) AS given (event_id, outputs)
+WHERE stored.scope = %s AND stored.event_id = given.event_id"""
+_PROGRESS: Final = """INSERT INTO tallystick_inbox_position AS stored
+    (scope, topic, partition, next_offset, replays, duplicates, conflicts, updated_at_ms)
+SELECT %s, given.*, %s::bigint
+FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS given
+ON CONFLICT (scope, topic, partition) DO UPDATE SET
+    next_offset = greatest(stored.next_offset, excluded.next_offset), replays = stored.replays + excluded.replays,
+    duplicates = stored.duplicates + excluded.duplicates, conflicts = stored.conflicts + excluded.conflicts,
+    updated_at_ms = excluded.updated_at_ms"""
+_TAKE_BACK: Final = "DELETE FROM tallystick_inbox WHERE scope = %s AND event_id = ANY(%s::text[])"
+
+
+class PostgreSQLInbox:
+    """``InboxRows`` over psycopg's pipeline mode. See there."""
+
+    def enter(
+        self, connection: Connection, scope: str, arrivals: Sequence[Arrival], *, now_ms: int, owner: OwnerClaim | None
+    ) -> Entered:
+        parameters = (scope, now_ms, *_arrays(arrivals), len(arrivals))
+        with driver(connection) as raw, raw.pipeline():
+            claim = None if owner is None else raw.execute(_VERIFY, (owner.owner_key,))
+            entered = raw.execute(_ENTER, parameters)
+            # A statement of its own, begun after the rows went in: what was forgotten meanwhile has its horizon then.
+            horizons = raw.execute(_HORIZONS, (scope,))
+            if owner is not None and claim is not None:
+                row = claim.fetchone()
+                owner.check(None if row is None else row[0])
+            count, some = entered.fetchone()
+            found = horizons.fetchall()
+        if some is None:
+            some = () if count == 0 else [arrival[0] for arrival in arrivals]
+        return Entered(frozenset(some), Horizons.of(found))
+
+    def known(self, connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> Mapping[str, Known | None]:
+        with driver(connection) as raw:
+            rows = raw.execute(_KNOWN, (*_arrays(arrivals), scope)).fetchall()
+        return {row[0]: None if row[6] else Known(*row[:6]) for row in rows}
+
+    def finish(
+        self,
+        connection: Connection,
+        scope: str,
+        *,
+        outputs: Sequence[tuple[str, bytes]],
+        progress: Sequence[Progress],
+        now_ms: int,
+    ) -> None:
+        with driver(connection) as raw, raw.pipeline():
+            if outputs:
+                ids, values = zip(*outputs, strict=True)
+                raw.execute(_STORE, (array_literal(ids), list(values), scope))
+            raw.execute(
+                _PROGRESS,
+                (
+                    scope,
+                    now_ms,
+                    [each.topic for each in progress],
+                    [each.partition for each in progress],
+                    [each.next_offset for each in progress],
+                    [each.replays for each in progress],
+                    [each.duplicates for each in progress],
+                    [each.conflicts for each in progress],
+                ),
+            )
+
+    def take_back(self, connection: Connection, scope: str, event_ids: Sequence[str]) -> None:
+        with driver(connection) as raw:
+            raw.execute(_TAKE_BACK, (scope, array_literal(event_ids)))
+
+
+def _arrays(arrivals: Sequence[Arrival]) -> tuple[Any, ...]:
+    """Ids, hashes, topics, partitions and offsets, each as one parameter."""
+    ids, hashes, topics, partitions, offsets = zip(*arrivals, strict=True)
+    return (
+        array_literal(ids),
+        array_literal(hashes),
+        array_literal(topics),
+        array_literal([str(partition) for partition in partitions]),
+        array_literal([str(offset) for offset in offsets]),
+    )

@@ -1,0 +1,83 @@
+"""The inbox as a table that takes a whole batch: what comes in, what was new, what was there.
+
+Owns: the port, and the values that go in and out. Must not know: records, handlers, databases. The statements are
+written by hand for each database (``inbox_postgresql``, ``inbox_sqlite``): built by SQLAlchemy for each batch, they
+took longer than the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from sqlalchemy import Connection
+
+from tallystick.boundary.horizons import Horizons
+from tallystick.boundary.owner_epoch import OwnerClaim
+
+Arrival = tuple[str, str, str, int, int]
+"""An event as it came in, the first in its batch with this id: event id, body hash, topic, partition, offset. A plain
+tuple, because there is one for each event and a named one takes three times as long to make."""
+
+
+class Known(NamedTuple):
+    """An event that was in the inbox already: its body, where it was first read, what it gave (encoded)."""
+
+    event_id: str
+    body_hash: str
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    outputs: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one transaction adds to a partition's row of ``tallystick_inbox_position``."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    replays: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """``new``: the ids that were not there. ``horizons`` are those of the moment after the rows went in."""
+
+    new: Collection[str]
+    horizons: Horizons
+
+
+class InboxRows(Protocol):
+    """All within the caller's transaction. Rows are touched in the order of their ids, so that two workers with the
+    same events do not deadlock."""
+
+    def enter(
+        self, connection: Connection, scope: str, arrivals: Sequence[Arrival], *, now_ms: int, owner: OwnerClaim | None
+    ) -> Entered:
+        """Insert those that are new, ``arrivals`` being sorted by id; ``FencedError`` if ``owner`` is one no more."""
+        ...
+
+    def known(self, connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> Mapping[str, Known | None]:
+        """What was there of ``arrivals``, by id. None: the same body at the same position, without outputs."""
+        ...
+
+    def finish(
+        self,
+        connection: Connection,
+        scope: str,
+        *,
+        outputs: Sequence[tuple[str, bytes]],
+        progress: Sequence[Progress],
+        now_ms: int,
+    ) -> None:
+        """Store outputs by id, and how far each partition has come."""
+        ...
+
+    def take_back(self, connection: Connection, scope: str, event_ids: Sequence[str]) -> None:
+        """What is not processed leaves no row that says it was."""
+        ...

@@ -1,0 +1,68 @@
+"""What becomes of a record whose event is no news: a replay, a duplicate, or a conflict.
+
+Owns: telling these apart, and the counts of each partition. Must not know: SQL; ``sql_effect`` writes what this finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tallystick.boundary.inbox_rows import Known, Progress
+from tallystick.pipeline.records import Record
+
+
+class Meeting(Enum):
+    REPLAY = "met at the same position: work of an aborted or killed cycle"
+    DUPLICATE = "met at another position: sent twice"
+    CONFLICT = "the same id with another body (rule 27)"
+
+
+def meeting(record: Record, body_hash: str, known: Known | None) -> Meeting:
+    """``known`` None: the inbox has said already that body and position are the same."""
+    if known is None:
+        return Meeting.REPLAY
+    if known.body_hash != body_hash:
+        return Meeting.CONFLICT
+    if (record.topic, record.partition, record.offset) == (known.topic, known.partition, known.offset):
+        return Meeting.REPLAY
+    return Meeting.DUPLICATE
+
+
+@dataclass(slots=True)
+class Positions:
+    """How far the records of one batch bring each partition, and what was met on the way."""
+
+    next_offsets: dict[tuple[str, int], int]
+    met: dict[tuple[str, int, Meeting], int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Positions:
+        offsets: dict[tuple[str, int], int] = {}
+        for record in records:
+            place = (record.topic, record.partition)
+            if offsets.get(place, -1) < record.offset:
+                offsets[place] = record.offset
+        return cls({place: offset + 1 for place, offset in offsets.items()})
+
+    def add(self, record: Record, meeting: Meeting) -> None:
+        key = (record.topic, record.partition, meeting)
+        self.met[key] = self.met.get(key, 0) + 1
+
+    def count(self, meeting: Meeting) -> int:
+        return sum(number for (_, _, kind), number in self.met.items() if kind is meeting)
+
+    def progress(self) -> list[Progress]:
+        """A row for each partition, always in the same order, so that two workers do not deadlock."""
+        return [
+            Progress(
+                topic,
+                partition,
+                next_offset,
+                replays=self.met.get((topic, partition, Meeting.REPLAY), 0),
+                duplicates=self.met.get((topic, partition, Meeting.DUPLICATE), 0),
+                conflicts=self.met.get((topic, partition, Meeting.CONFLICT), 0),
+            )
+            for (topic, partition), next_offset in sorted(self.next_offsets.items())
+        ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -21,7 +21,7 @@ from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.old_segments import count_old
 from tallystick.broker.log.partition_log import LEADER_EPOCH, PartitionLog, Slice
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
-from tallystick.broker.produced_batch import as_stored, checked_header
+from tallystick.broker.produced_batch import as_stored, checked_header, is_stored_as_sent, may_be_stored_as_sent
 from tallystick.broker.producer_expiry import IdleProducers
 from tallystick.broker.producer_snapshot import ReplayedProducers
 from tallystick.broker.producer_state import Accept, Duplicate, ProducerStates, Reject
@@ -42,8 +42,7 @@ Verify = Callable[[int, int], int]
 """Producer id and epoch to an error code: may this transactional producer write here now?"""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """Where a produced batch lies: for a duplicate, where the original lies."""
 
     base_offset: int
@@ -79,7 +78,6 @@ class Partition:
     ) -> None:
         self.topic = topic
         self.index = index
-        self.config = config
         self.listeners: set[Callable[[], None]] = set()
         self.deleted = False
         self._producers = ProducerStates()
@@ -92,7 +90,7 @@ class Partition:
             folder, durability, state, settings=config.log_settings(settings), boots=boots, checkpoints=checkpoints
         )
         self._log.on_visible = self._tell_listeners
-        self._log.age = config.segment_age
+        self.configure(config)
         if self._log.torn is not None:
             logger.warning(
                 "a torn write was cut off the log",
@@ -108,6 +106,7 @@ class Partition:
     def configure(self, config: TopicConfig) -> None:
         """From here on these settings hold."""
         self.config = config
+        self._looks_at_no_record = may_be_stored_as_sent(config)
         self._log.settings = config.log_settings(self._settings)
         self._log.age = config.segment_age
 
@@ -144,14 +143,15 @@ class Partition:
                 log_append_time_ms=original.timestamp_ms,
             )
         now_ms = self._clock.now_ms()
-        header, batch = as_stored(
-            header,
-            batch,
-            config=self.config,
-            now_ms=now_ms,
-            partition=f"{self.topic}-{self.index}",
-            unpacking=unpacking or Unpacking(),
-        )
+        if not self._looks_at_no_record or not is_stored_as_sent(header, self.config, now_ms):
+            header, batch = as_stored(
+                header,
+                batch,
+                config=self.config,
+                now_ms=now_ms,
+                partition=f"{self.topic}-{self.index}",
+                unpacking=unpacking or Unpacking(),
+            )
         if isinstance(decision, Reject):
             raise ApiError(decision.code, decision.reason)
         if header.is_transactional and not self._producers.has_open_transaction(

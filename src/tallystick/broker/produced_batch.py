@@ -19,12 +19,14 @@ from tallystick.broker.topic_configs import TopicConfig
 from tallystick.broker.unpacking import Unpacking
 from tallystick.wire.batch import (
     COMPRESSION_MASK,
+    CONTROL,
     DELETE_HORIZON,
     HEADER_BYTES,
     LOG_APPEND_TIME,
     MAGIC,
     NO_PRODUCER_ID,
     NO_TIMESTAMP,
+    TRANSACTIONAL,
     Batch,
     BatchHeader,
     ImpossibleOffsets,
@@ -61,21 +63,13 @@ class RecordsRefused(ApiError):
 
 def checked_header(batch: Batch, config: TopicConfig) -> BatchHeader:
     """The header of a client's batch, once everything outside of its records is right. ``ApiError`` if not."""
-    if magic_of(batch) in _LEGACY_MAGICS:
-        raise ApiError(ErrorCode.invalid_record, f"message format {magic_of(batch)} is not taken, only {MAGIC}")
-    if len(batch) < HEADER_BYTES:
-        raise ApiError(ErrorCode.invalid_record, f"{len(batch)} bytes hold no batch")
     try:
         header = read_header(batch)
-    except ImpossibleOffsets as error:
-        raise ApiError(ErrorCode.invalid_record, str(error)) from error
     except MalformedBatch as error:
-        raise ApiError(ErrorCode.corrupt_message, str(error)) from error
+        raise _without_header(batch, error) from error
     size = header.size_bytes
-    if size > len(batch):
-        raise ApiError(ErrorCode.invalid_record, f"the batch has {size} bytes, {len(batch)} are there")
     if size != len(batch):
-        raise ApiError(ErrorCode.invalid_record, "one batch is allowed per partition, and nothing behind it")
+        raise _of_other_size(size, len(batch))
     if size > config.max_message_bytes:
         raise _too_large(size, config)
     try:
@@ -89,18 +83,34 @@ def checked_header(batch: Batch, config: TopicConfig) -> BatchHeader:
     return header
 
 
+def _without_header(batch: Batch, error: MalformedBatch) -> ApiError:
+    if magic_of(batch) in _LEGACY_MAGICS:
+        return ApiError(ErrorCode.invalid_record, f"message format {magic_of(batch)} is not taken, only {MAGIC}")
+    if len(batch) < HEADER_BYTES:
+        return ApiError(ErrorCode.invalid_record, f"{len(batch)} bytes hold no batch")
+    impossible = isinstance(error, ImpossibleOffsets)
+    return ApiError(ErrorCode.invalid_record if impossible else ErrorCode.corrupt_message, str(error))
+
+
+def _of_other_size(size: int, there: int) -> ApiError:
+    if size > there:
+        return ApiError(ErrorCode.invalid_record, f"the batch has {size} bytes, {there} are there")
+    return ApiError(ErrorCode.invalid_record, "one batch is allowed per partition, and nothing behind it")
+
+
 def _check_fields(header: BatchHeader) -> None:
+    attributes = header.attributes
     wrong = None
     if header.base_offset != 0:
         wrong = f"the base offset is {header.base_offset}, not 0"
-    elif header.is_control:
+    elif attributes & CONTROL:
         wrong = "a client may not write a control batch"
     elif header.record_count < 1 or header.record_count != header.last_offset_delta + 1:
         wrong = f"{header.record_count} records with last offset delta {header.last_offset_delta}"
-    elif header.is_transactional and header.producer_id == NO_PRODUCER_ID:
+    elif attributes & TRANSACTIONAL and header.producer_id == NO_PRODUCER_ID:
         wrong = "a transactional batch without producer id"
-    elif header.attributes & COMPRESSION_MASK > ZSTD:
-        wrong = f"there is no compression codec {header.attributes & COMPRESSION_MASK}"
+    elif attributes & COMPRESSION_MASK > ZSTD:
+        wrong = f"there is no compression codec {attributes & COMPRESSION_MASK}"
     if wrong is not None:
         raise ApiError(ErrorCode.invalid_record, wrong)
 
@@ -108,6 +118,26 @@ def _check_fields(header: BatchHeader) -> None:
 def _too_large(size: int, config: TopicConfig) -> ApiError:
     return ApiError(
         ErrorCode.message_too_large, f"a batch of {size} bytes; max.message.bytes is {config.max_message_bytes}"
+    )
+
+
+def may_be_stored_as_sent(config: TopicConfig) -> bool:
+    """Whether the topic looks at no record, so that ``is_stored_as_sent`` may be asked of each batch."""
+    return (
+        config.compression_type == "producer"
+        and not config.compacts
+        and not config.log_append_time
+        and config.message_timestamp_before_max_ms == _FOREVER
+    )
+
+
+def is_stored_as_sent(header: BatchHeader, config: TopicConfig, now_ms: int) -> bool:
+    """Whether ``as_stored`` would give the batch back as it is, with no look at a record: in short, for most."""
+    latest_ms = now_ms + config.message_timestamp_after_max_ms
+    return (
+        not header.attributes & (_NO_CLIENTS_BITS | COMPRESSION_MASK)
+        and header.max_timestamp_ms <= latest_ms
+        and header.base_timestamp_ms <= latest_ms
     )
 
 

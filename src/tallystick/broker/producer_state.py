@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from tallystick.broker.log.aborted import AbortedTransaction
 from tallystick.errors import IllegalTransition
 from tallystick.wire.batch import NO_PRODUCER_ID, NO_SEQUENCE, BatchHeader, increment_sequence
@@ -25,9 +27,8 @@ NO_EPOCH: Final = -1
 _EPOCH_RISES_AT_END: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class BatchMemory:
-    """What is remembered of a written batch, to know its duplicate by."""
+class BatchMemory(msgspec.Struct, frozen=True):
+    """What is remembered of a written batch, to know its duplicate by. A struct, because every batch makes one."""
 
     first_sequence: int
     last_sequence: int
@@ -36,8 +37,7 @@ class BatchMemory:
     timestamp_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerEntry:
+class ProducerEntry(msgspec.Struct, frozen=True):
     """One producer id in one partition. ``batches`` has the oldest first, all of the present epoch."""
 
     producer_id: int
@@ -50,6 +50,15 @@ class ProducerEntry:
     @property
     def last_sequence(self) -> int:
         return self.batches[-1].last_sequence if self.batches else NO_SEQUENCE
+
+    def continues_with(self, header: BatchHeader) -> bool:
+        """Whether ``header`` is just what is due next: the next sequence of this epoch, in the same transaction."""
+        return (
+            header.producer_epoch == self.producer_epoch
+            and bool(self.batches)
+            and header.base_sequence == increment_sequence(self.batches[-1].last_sequence, 1)
+            and (self.transaction_first_offset is None or header.is_transactional)
+        )
 
     def duplicate_of(self, header: BatchHeader) -> BatchMemory | None:
         """The remembered batch that ``header`` repeats, if it repeats one."""
@@ -102,7 +111,7 @@ class ProducerStates:
         if header.base_sequence < 0 or header.producer_epoch < 0:
             return Reject(ErrorCode.invalid_record, "a producer id without epoch or sequence")
         entry = self.producers.get(header.producer_id)
-        if entry is None:
+        if entry is None or entry.continues_with(header):
             return _ACCEPT
         original = entry.duplicate_of(header)
         if original is not None:

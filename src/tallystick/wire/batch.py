@@ -36,8 +36,7 @@ DELETE_HORIZON: Final = 0x40
 NO_TIMESTAMP: Final = -1
 
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
-_BASE_OFFSET: Final = struct.Struct(">q")
-_LEADER_EPOCH: Final = struct.Struct(">i")
+_PLACE: Final = struct.Struct(">qii")
 CRC_FROM: Final = 21
 _MAGIC_AT: Final = 16
 _ATTRIBUTES_LOW_BYTE_AT: Final = 22
@@ -80,6 +79,10 @@ class BatchHeader(NamedTuple):
     @property
     def next_offset(self) -> int:
         return self.base_offset + self.last_offset_delta + 1
+
+    def at(self, *, base_offset: int, leader_epoch: int) -> BatchHeader:
+        """The header of the same batch at its place in a log."""
+        return BatchHeader._make((base_offset, self[1], leader_epoch, *self[3:]))
 
     @property
     def is_transactional(self) -> bool:
@@ -141,10 +144,12 @@ def check_crc(buffer: bytes | memoryview, at: int, header: BatchHeader) -> None:
         raise MalformedBatch(f"CRC is {actual:#010x}, the header says {header.crc:#010x}")
 
 
-def placed(batch: Batch, *, base_offset: int, leader_epoch: int) -> list[bytes | memoryview]:
-    """The batch at its place in a log, as buffers for ``writev``: the opaque bytes are not copied."""
-    view = memoryview(batch)
-    return [_BASE_OFFSET.pack(base_offset), view[8:12], _LEADER_EPOCH.pack(leader_epoch), view[16:]]
+def placed(header: BatchHeader, batch: Batch) -> list[bytes | memoryview]:
+    """The batch at the place in a log that its header tells, as buffers for ``writev``: opaque bytes are not copied."""
+    return [
+        _PLACE.pack(header.base_offset, header.batch_length, header.partition_leader_epoch),
+        memoryview(batch)[_PLACE.size :],
+    ]
 
 
 def write_batch(header: BatchHeader, records: Batch) -> bytes:

@@ -26,7 +26,8 @@ from tallystick.wire.shapes import (
     prepare_check,
     skip_tagged_fields,
 )
-from tallystick.wire.writers import Write, writer_of
+from tallystick.wire.short_rows import Write
+from tallystick.wire.writers import writer_of
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 100 * 1024 * 1024

@@ -91,6 +91,7 @@ def _flexible(frame: memoryview, at: int, version: int, rows_left: int) -> Any:
     transactional_id, at = _compact_text(frame, at)
     acks, timeout_ms = _ACKS_AND_TIMEOUT.unpack_from(frame, at)
     topic_count, at = unsigned_varint(frame, at + 6)
+    partition_of, unpack_index = types.partition, _I32.unpack_from
     topics = []
     rows_left = _take_rows(topic_count - 1, rows_left)
     for _ in range(topic_count - 1):
@@ -106,11 +107,11 @@ def _flexible(frame: memoryview, at: int, version: int, rows_left: int) -> Any:
         rows_left = _take_rows(partition_count - 1, rows_left)
         partitions = []
         for _ in range(partition_count - 1):
-            (index,) = _I32.unpack_from(frame, at)
+            (index,) = unpack_index(frame, at)
             size, at = unsigned_varint(frame, at + 4)
             records, at = _records(frame, at, size - 1)
-            at = skip_tagged_fields(frame, at)
-            partitions.append(types.partition(index=index, records=records))
+            at = skip_tagged_fields(frame, at) if frame[at] else at + 1
+            partitions.append(partition_of(index=index, records=records))
         at = skip_tagged_fields(frame, at)
         topics.append(types.topic(**identity, partition_data=tuple(partitions)))
     skip_tagged_fields(frame, at)

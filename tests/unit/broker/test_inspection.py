@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.broker.crash_world import EVERYTHING, TOPICS, folders, world
 from tests.unit.broker.in_process import opened
@@ -182,7 +183,7 @@ def test_a_snapshot_that_verifies_and_lies_is_damage(folder: Path) -> None:
     file = next(f for f in files(folder, "topics/*/0/*.snapshot") if producers_in(read(f)))
     states = ProducerStates()
     producers = ReplayedProducers(states, "p")
-    states.restore([replace(entry, producer_epoch=99) for entry in producers_in(read(file)).values()])
+    states.restore([msgspec.structs.replace(entry, producer_epoch=99) for entry in producers_in(read(file)).values()])
     StateSnapshots(file.parent, ()).save(int(file.stem), 0, producers.save())
     (told,) = check_folder(folder).findings
     assert (told.severity, told.file, told.offset) == (

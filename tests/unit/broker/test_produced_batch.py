@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from tests.support.batches import Record, hand_made
 
 from tallystick.broker.limits import MAX_RECORD_ERRORS
-from tallystick.broker.produced_batch import RecordsRefused, as_stored, checked_header
+from tallystick.broker.produced_batch import (
+    RecordsRefused,
+    as_stored,
+    checked_header,
+    is_stored_as_sent,
+    may_be_stored_as_sent,
+)
 from tallystick.broker.topic_configs import TopicConfig
 from tallystick.broker.unpacking import Unpacking
 from tallystick.wire.batch import HEADER_BYTES, LOG_APPEND_TIME, BatchHeader, check_crc
@@ -102,3 +108,27 @@ def test_no_body_brings_the_checks_down(body: bytes, codec: str, count: int) -> 
             continue
         check_crc(result, 0, header)
         assert len(result) >= HEADER_BYTES
+
+
+@given(
+    st.sampled_from(
+        [
+            DEFAULTS,
+            TopicConfig(compression_type="uncompressed"),
+            TopicConfig(compression_type="gzip"),
+            TopicConfig(cleanup_policy=("compact",)),
+            TopicConfig(message_timestamp_type="LogAppendTime"),
+            TopicConfig(message_timestamp_before_max_ms=HOUR_MS),
+            TopicConfig(message_timestamp_after_max_ms=0),
+        ]
+    ),
+    st.sampled_from([0, NOW_MS, NOW_MS + 1, NOW_MS + HOUR_MS, NOW_MS + HOUR_MS + 1]),
+    st.sampled_from([0, 8, 64]),
+)
+def test_what_is_stored_as_sent_in_short_is_stored_as_sent_at_length(
+    config: TopicConfig, timestamp_ms: int, attributes: int
+) -> None:
+    batch = hand_made(base_timestamp_ms=timestamp_ms, attributes=attributes, body=b"no records at all")
+    header = checked_header(batch, config)
+    if may_be_stored_as_sent(config) and is_stored_as_sent(header, config, NOW_MS):
+        assert stored(batch, config) == (header, batch)

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.broker.producer_state import Accept, Decision, Duplicate, ProducerStates, Reject
+from tallystick.broker.producer_state import (
+    Accept,
+    Decision,
+    Duplicate,
+    ProducerStates,
+    Reject,
+    _check_epoch,
+    _check_sequence,
+    _check_transaction,
+)
 from tallystick.wire.batch import MAX_SEQUENCE, BatchHeader, read_header
 from tallystick.wire.errors import ErrorCode
 from tallystick.wire.records import BatchSpec, encode_batch, encode_marker
@@ -240,3 +249,21 @@ def test_a_forgotten_producer_begins_anew() -> None:
     partition.states.forget(1)
     partition.states.forget(2)
     assert isinstance(partition.send(data(7)), Accept)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3), st.integers(0, 1), st.booleans()), max_size=8),
+    st.tuples(st.integers(0, 20), st.integers(1, 3), st.integers(0, 1), st.booleans()),
+)
+def test_what_continues_a_producer_is_accepted_by_every_other_rule(
+    before: list[tuple[int, int, int, bool]], then: tuple[int, int, int, bool]
+) -> None:
+    partition = Written()
+    for sequence, count, epoch, transactional in before:
+        partition.send(data(sequence, count, epoch=epoch, transactional=transactional))
+    sequence, count, epoch, transactional = then
+    header = data(sequence, count, epoch=epoch, transactional=transactional)
+    entry = partition.states.producers.get(1)
+    if entry is not None and entry.continues_with(header):
+        assert entry.duplicate_of(header) is None
+        assert not any(rule(entry, header) for rule in (_check_epoch, _check_sequence, _check_transaction))

@@ -27,7 +27,7 @@ def test_a_header_is_61_bytes_and_is_read_field_by_field() -> None:
 
 
 def test_placing_a_batch_changes_offset_and_epoch_and_leaves_the_crc_valid() -> None:
-    raw = b"".join(placed(BATCH, base_offset=1_000, leader_epoch=3))
+    raw = b"".join(placed(read_header(BATCH).at(base_offset=1_000, leader_epoch=3), BATCH))
     header, records = decode_batch(raw)
     assert (header.base_offset, header.partition_leader_epoch, header.crc) == (1_000, 3, read_header(BATCH).crc)
     assert [record.offset for record in records] == [1_000, 1_001]

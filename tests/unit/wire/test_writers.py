@@ -16,7 +16,8 @@ from kio.serial import entity_writer
 from tests.support.messages import random_message
 
 from tallystick.wire.frames import write_response
-from tallystick.wire.writers import Parts, writer_of
+from tallystick.wire.short_rows import Parts
+from tallystick.wire.writers import writer_of
 
 
 @pytest.mark.parametrize("key", sorted(api_key_map))

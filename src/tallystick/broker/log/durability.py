@@ -64,6 +64,8 @@ class Durability:
 
     def __init__(self, policy: FsyncPolicy, settings: LogSettings = DEFAULTS) -> None:
         self.policy = policy
+        self.acknowledges_after_sync = policy is FsyncPolicy.COMMIT
+        self.syncs = policy is not FsyncPolicy.NEVER
         self._interval_s = settings.log_flush_interval_ms / 1000
         self.written = 0
         self.synced = 0
@@ -84,14 +86,6 @@ class Durability:
         self.failure: OSError | None = None
         """The sync that failed; nothing is synced or promised after it."""
 
-    @property
-    def acknowledges_after_sync(self) -> bool:
-        return self.policy is FsyncPolicy.COMMIT
-
-    @property
-    def syncs(self) -> bool:
-        return self.policy is not FsyncPolicy.NEVER
-
     def will_write(self, size_bytes: int) -> None:
         """Called before an append; ``OSError`` if it must not happen, with nothing written."""
         if self.before_write is not None:
@@ -103,7 +97,7 @@ class Durability:
         file.mark = mark
         if self.failure is not None:
             raise SyncFailed(self.failure)
-        if self.policy is FsyncPolicy.NEVER:
+        if not self.syncs:
             return
         self.written += 1
         self._dirty[file] = mark

@@ -28,7 +28,7 @@ def append_all(fd: int, buffers: Buffers, *, end: int) -> int:
     If not all of it can be written, the file is cut back to ``end`` and ``OSError`` raised, so that a full disk leaves
     no torn batch behind. Should even the cut fail, the next append goes over the rest, and recovery cuts it.
     """
-    total = sum(len(buffer) for buffer in buffers)
+    total = sum(map(len, buffers))
     try:
         written = os.pwritev(fd, buffers, end)
         if written != total:

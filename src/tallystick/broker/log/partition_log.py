@@ -141,23 +141,24 @@ class PartitionLog:
 
     def append(self, header: BatchHeader, batch: Batch) -> BatchHeader:
         """Write one verified batch at the end and return its header as it stands there. ``OSError``: disk full."""
-        self._durability.will_write(header.size_bytes)
+        durability, size_bytes = self._durability, header.size_bytes
+        durability.will_write(size_bytes)
         active = self._segments[-1]
         if active.size_bytes > 0 and (
-            active.size_bytes + header.size_bytes > self.settings.log_segment_bytes or self._is_full_aged(header)
+            active.size_bytes + size_bytes > self.settings.log_segment_bytes or self._is_full_aged(header)
         ):
             self.roll()
             active = self._segments[-1]
-        final = header._replace(base_offset=active.next_offset, partition_leader_epoch=LEADER_EPOCH)
-        active.append(final, placed(batch, base_offset=final.base_offset, leader_epoch=LEADER_EPOCH))
+        final = header.at(base_offset=active.next_offset, leader_epoch=LEADER_EPOCH)
+        active.append(final, placed(final, batch))
         if self._first_timestamp_ms < 0:
             self._first_timestamp_ms = header.max_timestamp_ms
         self.unsaved_batches += 1
-        self.unsaved_bytes += header.size_bytes
-        self._checkpoints.appended(self, header.size_bytes)
+        self.unsaved_bytes += size_bytes
+        self._checkpoints.appended(self, size_bytes)
         if active.file is not None:
-            self._durability.wrote(active.file, final.next_offset)
-        if not self._durability.acknowledges_after_sync:
+            durability.wrote(active.file, active.next_offset)
+        if not durability.acknowledges_after_sync:
             self.on_visible()
         return final
 

@@ -70,7 +70,7 @@ Build with it:
 
   tallystick sandbox --data DIR       a payment provider that can fail
 
-  tallystick verify --bootstrap ...   a workload under kill -9, judged
+  tallystick verify                   a guarantee under faults, judged
 
 Look at a cluster, ours or Apache Kafka:
 
@@ -99,12 +99,12 @@ broker_commands.command()(backup)
 app.add_typer(broker_commands)
 app.command()(run)
 app.command()(sandbox)
-app.command()(verify)
 app.command()(lag)
 demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)
 app.add_typer(users)
+app.add_typer(verify)
 for _commands in (groups, topics, txn, dlq, inbox, effects):
     app.add_typer(_commands)
 

@@ -104,6 +104,26 @@ class ClientSettings:
             verify_hostname=properties.get("ssl.endpoint.identification.algorithm", "https") not in ("", "none"),
         )
 
+    def for_librdkafka(self) -> dict[str, str]:
+        """The same settings under librdkafka's names, without ``bootstrap.servers``."""
+        found = {"security.protocol": self.security_protocol}
+        if self.uses_sasl:
+            found |= {
+                "sasl.mechanism": self.sasl_mechanism,
+                "sasl.username": self.sasl_username,
+                "sasl.password": self.sasl_password,
+            }
+        if self.uses_tls:
+            given = {
+                "ssl.ca.location": self.ssl_ca_location,
+                "ssl.certificate.location": self.ssl_certificate_location,
+                "ssl.key.location": self.ssl_key_location,
+                "ssl.key.password": self.ssl_key_password,
+            }
+            found |= {name: str(value) for name, value in given.items() if value is not None}
+            found["ssl.endpoint.identification.algorithm"] = "https" if self.verify_hostname else "none"
+        return found
+
 
 def read_properties(path: Path) -> dict[str, str]:
     """``name=value`` lines; blank ones and those that begin with ``#`` or ``!`` are passed over."""

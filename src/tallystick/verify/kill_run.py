@@ -23,7 +23,7 @@ from tallystick.pipeline import Guarantee
 from tallystick.verify import workloads
 from tallystick.verify.kill_report import KillRunReport, WorkerTotals
 from tallystick.verify.kills import Evidence, Kill, Target
-from tallystick.verify.oracle import Position, Seen, examine, identity_from_payload, read_view
+from tallystick.verify.oracle import History, Position, Seen, identity_from_payload, judge, read_view
 from tallystick.verify.ticks import Tick, make_ticks, send_ticks
 from tallystick.verify.watch import GroupWatch
 from tallystick.verify.worker import WorkerPlace
@@ -122,7 +122,7 @@ class _Running:
         create_topics(plan.bootstrap, settings)
         self.sql = _sql_side(settings)
         if self.sql is not None:
-            self.sql.prepare(ticks)
+            self.sql.prepare(sorted({tick.account for tick in ticks}))
         with GroupWatch(plan.bootstrap, settings.group, [settings.source], settings.sinks) as watch:
             try:
                 self._start_workers()
@@ -274,14 +274,23 @@ class _Running:
         if self.sql is not None:
             expected += self.sql.expected(ticks, positions)
             rows = self.sql.rows()
-        views = [read_view(plan.bootstrap, sink, identify=identity_from_payload("identity")) for sink in settings.sinks]
+        identify = identity_from_payload(workloads.identity_field(settings.shape))
+        views = [read_view(plan.bootstrap, sink, identify=identify) for sink in settings.sinks]
         return KillRunReport(
             settings=settings,
             seed=plan.seed,
             workers=plan.workers,
             planned=plan.kills,
             evidence=tuple(self.evidence),
-            oracle=examine(expected, views, rows=rows, next_offsets=watch.next_offsets()),
+            oracle=judge(
+                History(
+                    expected=tuple(expected),
+                    views=tuple(views),
+                    rows=tuple(rows),
+                    next_offsets=watch.next_offsets(),
+                    states=() if self.sql is None else self.sql.states(ticks),
+                )
+            ),
             inbox_replays=None if self.sql is None else self.sql.replays(),
             totals=WorkerTotals.read(plan.folder / "stats"),
             unplanned_exits=tuple(self.unplanned),

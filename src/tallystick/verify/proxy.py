@@ -12,90 +12,29 @@ import contextlib
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import structlog
 
-from tallystick.errors import CorruptData, TallystickError
+from tallystick.errors import CorruptData
 from tallystick.verify.addresses import ADDRESS_BEARING, rewrite
 from tallystick.verify.frames import RequestFrame, correlation_of, parse_request, read_frame, with_length
+from tallystick.verify.hold import Hold, Matching, ProxyError
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Matching = Callable[[RequestFrame], bool]
+
+__all__ = ["Hold", "Proxy", "ProxyError"]
 
 LISTENERS_MAX: Final = 16
 IN_FLIGHT_MAX: Final = 10_000
 _CALL_TIMEOUT_S: Final = 10.0
 _ANSWER_TIMEOUT_S: Final = 10.0
-
-
-class ProxyError(TallystickError):
-    """The proxy could not do what it was told: the test that relies on it has no result."""
-
-
-@dataclass(slots=True)
-class Hold:
-    """The next ``remaining`` requests of one API key stop in the proxy until ``release``.
-
-    A held request stops its whole connection, as a slow network would. It stays held when the client's side of the
-    connection is cut, and reaches the broker on release all the same: the late request of rule 15.
-    """
-
-    proxy: Proxy
-    api_key: int
-    matching: Matching
-    remaining: int
-    held: list[RequestFrame] = field(default_factory=list)
-    responses: list[bytes] = field(default_factory=list)
-    _caught: threading.Event = field(default_factory=threading.Event)
-    _answered: threading.Event = field(default_factory=threading.Event)
-    _released: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def wait_caught(self, timeout_s: float) -> RequestFrame:
-        """The first request that was held. Raises ``ProxyError`` if none came."""
-        if not self._caught.wait(timeout_s):
-            raise ProxyError(f"no request of API key {self.api_key} came within {timeout_s} s")
-        return self.held[0]
-
-    @property
-    def caught(self) -> bool:
-        return self._caught.is_set()
-
-    def release(self) -> None:
-        """Let the held requests go to the broker, and hold no further one."""
-        self.proxy.call(self._release())
-
-    def wait_answered(self, timeout_s: float) -> bytes:
-        """The broker's response to the first held request, also if its client is gone. Raises ``ProxyError``."""
-        if not self._answered.wait(timeout_s):
-            raise ProxyError(f"the broker did not answer the released request within {timeout_s} s")
-        return self.responses[0]
-
-    async def _release(self) -> None:
-        self.remaining = 0
-        self._released.set()
-
-    def takes(self, frame: RequestFrame) -> bool:
-        """Whether this request is to be held; if so, it counts."""
-        if self.remaining < 1 or frame.api_key != self.api_key or not self.matching(frame):
-            return False
-        self.remaining -= 1
-        self.held.append(frame)
-        self._caught.set()
-        return True
-
-    async def wait_released(self) -> None:
-        await self._released.wait()
-
-    def answer(self, response: bytes) -> None:
-        self.responses.append(response)
-        self._answered.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +60,10 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self._holds: list[Hold] = []
         self._delays_ms: dict[int, int] = {}
+        self._delay_all_ms = 0
+        self._losing: Counter[int] = Counter()
+        self._lost = 0
+        self._blocked = False
         self._requests: Counter[int] = Counter()
 
     @property
@@ -150,7 +93,7 @@ class Proxy:
 
     def hold(self, api_key: int, *, count: int = 1, matching: Matching = lambda _: True) -> Hold:
         """Hold the next ``count`` requests of ``api_key`` that match."""
-        hold = Hold(proxy=self, api_key=api_key, matching=matching, remaining=count)
+        hold = Hold(call=self.call, api_key=api_key, matching=matching, remaining=count)
 
         async def add() -> None:
             self._holds.append(hold)
@@ -163,6 +106,48 @@ class Proxy:
 
         async def put() -> None:
             self._delays_ms[api_key] = delay_ms
+
+        self.call(put())
+
+    def delay_all(self, delay_ms: int) -> None:
+        """Every request waits ``delay_ms`` from now on, whatever its API; 0 ends it."""
+
+        async def put() -> None:
+            self._delay_all_ms = delay_ms
+
+        self.call(put())
+
+    def lose_answer(self, api_key: int, *, count: int = 1) -> None:
+        """Let the broker do the next ``count`` requests of ``api_key``, and reset the connection instead of the answer.
+
+        0 takes back what has not struck yet.
+        """
+
+        async def put() -> None:
+            self._losing[api_key] = count
+
+        self.call(put())
+
+    @property
+    def answers_lost(self) -> int:
+        """How many answers were lost in all."""
+        return self._lost
+
+    def block(self) -> None:
+        """Reset every connection, and each new one at once, until ``unblock``: nobody reaches the broker."""
+
+        async def put() -> None:
+            self._blocked = True
+            for connection in tuple(self._connections):
+                connection.cut()
+
+        self.call(put())
+
+    def unblock(self) -> None:
+        """Connections live again."""
+
+        async def put() -> None:
+            self._blocked = False
 
         self.call(put())
 
@@ -214,6 +199,9 @@ class Proxy:
     async def _accept(self, listener: socket.socket, upstream: tuple[str, int]) -> None:
         while True:
             client, _ = await self._loop.sock_accept(listener)
+            if self._blocked:
+                client.close()
+                continue
             task = self._spawn(self._serve(client, upstream))
             # Cancelled before its first step, a task closes nothing. Closing twice does no harm.
             task.add_done_callback(partial(_close, client))
@@ -254,7 +242,15 @@ class Proxy:
         return None
 
     def delay_ms(self, api_key: int) -> int:
-        return self._delays_ms.get(api_key, 0)
+        return max(self._delays_ms.get(api_key, 0), self._delay_all_ms)
+
+    def loses(self, api_key: int) -> bool:
+        """Whether this answer is to be lost; if so, it counts."""
+        if self._losing[api_key] < 1:
+            return False
+        self._losing[api_key] -= 1
+        self._lost += 1
+        return True
 
 
 def _close(client: socket.socket, _task: asyncio.Task[None]) -> None:
@@ -329,6 +325,9 @@ class _Connection:
         if request.hold is not None:
             request.hold.answer(response)
         request.answered.set()
+        if self._proxy.loses(request.api_key):
+            self.cut()
+            return
         if request.api_key in ADDRESS_BEARING:
             response = rewrite(request.api_key, request.api_version, response, self._proxy.translate)
         if not self._client.transport.is_closing():

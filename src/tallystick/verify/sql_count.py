@@ -16,7 +16,7 @@ from tallystick.boundary import SqlEffect, create_tables, open_database, reading
 from tallystick.ids import EventId, derived_id
 from tallystick.pipeline import Emit, Output, Record, Topic
 from tallystick.verify.events import TickValue
-from tallystick.verify.oracle import Expected, Position, Seen
+from tallystick.verify.oracle import Expected, Position, Seen, StateCell
 from tallystick.verify.ticks import Tick
 
 ROWS: Final = "sql:verify_row"
@@ -72,11 +72,10 @@ class SqlSide:
         self._engine = open_database(database_url)
         self._workload = workload
 
-    def prepare(self, ticks: Sequence[Tick]) -> None:
+    def prepare(self, accounts: Iterable[str]) -> None:
         """Make the tables, and a zero balance for each account."""
         create_tables(self._engine)
         _metadata.create_all(self._engine)
-        accounts = sorted({tick.account for tick in ticks})
         with self._engine.begin() as connection:
             connection.execute(
                 _balance.insert(),
@@ -85,19 +84,24 @@ class SqlSide:
 
     @staticmethod
     def expected(ticks: Sequence[Tick], positions: Mapping[EventId, Position]) -> list[Expected]:
-        """One row for each tick, and each account's final balance as an identity of its own."""
-        balances: Counter[str] = Counter()
-        for tick in ticks:
-            balances[tick.account] += tick.amount_minor
-        rows = [
+        """One row for each tick."""
+        return [
             Expected(ROWS, tick.event, tick.key, group=tick.event, sequence=tick.number, source=positions[tick.event])
             for tick in ticks
         ]
-        totals = [
-            Expected(BALANCES, f"{account}={amount}", account.encode(), group=f"balance of {account}", sequence=0)
-            for account, amount in balances.items()
-        ]
-        return rows + totals
+
+    def states(self, ticks: Sequence[Tick]) -> tuple[StateCell, ...]:
+        """Each account's balance, beside the sum of its ticks."""
+        folded: Counter[str] = Counter()
+        for tick in ticks:
+            folded[tick.account] += tick.amount_minor
+        query = select(_balance.c.account, _balance.c.amount_minor).where(_balance.c.workload == self._workload)
+        with reading(self._engine) as connection:
+            found = {account: int(amount) for account, amount in connection.execute(query)}
+        return tuple(
+            StateCell(BALANCES, account, str(folded[account]), str(found[account]) if account in found else None)
+            for account in sorted({*folded, *found})
+        )
 
     def rows(self) -> list[Seen]:
         """What the database shows now. Rows of one account lie in the order of their insertion."""
@@ -107,15 +111,7 @@ class SqlSide:
                 .where(_row.c.workload == self._workload)
                 .order_by(_row.c.id)
             ).all()
-            balances = connection.execute(
-                select(_balance.c.account, _balance.c.amount_minor).where(_balance.c.workload == self._workload)
-            ).all()
-        seen = [Seen(Position(ROWS, 0, row_id), account.encode(), event, "") for row_id, event, account in rows]
-        seen += [
-            Seen(Position(BALANCES, 0, at), account.encode(), f"{account}={amount}", "")
-            for at, (account, amount) in enumerate(balances)
-        ]
-        return seen
+        return [Seen(Position(ROWS, 0, row_id), account.encode(), event, "") for row_id, event, account in rows]
 
     def replays(self) -> int:
         """How often an event was met again at its own position: replays that left no second row."""
@@ -130,6 +126,12 @@ class SqlSide:
         query = select(inbox.event_id).where(inbox.scope == self._workload)
         with reading(self._engine) as connection:
             return frozenset(EventId(event) for event in connection.execute(query).scalars())
+
+    def forget(self) -> None:
+        """Remove what this workload wrote: its rows and balances, and its part of the inbox."""
+        with self._engine.begin() as connection:
+            connection.execute(_row.delete().where(_row.c.workload == self._workload))
+            connection.execute(_balance.delete().where(_balance.c.workload == self._workload))
 
     def close(self) -> None:
         self._engine.dispose()

@@ -6,10 +6,12 @@ runtime's own encoding is checked against something else. Must not know: what a 
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -46,22 +48,29 @@ class Tick:
         return json.dumps(fields, separators=(",", ":")).encode()
 
 
+def account_name(number: int) -> str:
+    """The account of that number."""
+    return f"account-{number}"
+
+
 class NotDelivered(TallystickError):
     """An input was not acknowledged, so there is nothing to verify."""
 
 
 def make_ticks(*, seed: int, count: int, accounts: int) -> tuple[Tick, ...]:
     """``count`` ticks of ``accounts`` accounts. The same arguments give the same ticks, on every machine."""
-    return tuple(_ticks(random.Random(seed), seed, count, accounts))  # noqa: S311 - repeatable on purpose
+    return tuple(islice(endless_ticks(seed=seed, accounts=accounts), count))
 
 
-def _ticks(chance: random.Random, seed: int, count: int, accounts: int) -> Iterator[Tick]:
+def endless_ticks(*, seed: int, accounts: int) -> Iterator[Tick]:
+    """The same ticks, without an end."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
     numbers = [0] * accounts
-    for at in range(count):
+    for at in itertools.count():
         chosen = chance.randrange(accounts)
         yield Tick(
             event=deterministic_id("tallystick.verify.tick", seed, at),
-            account=f"account-{chosen}",
+            account=account_name(chosen),
             number=numbers[chosen],
             amount_minor=chance.randrange(1, 10_000),
         )

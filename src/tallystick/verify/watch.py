@@ -5,14 +5,14 @@ Owns: progress of the input, and whether a transaction is open. Must not know: w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tallystick.verify.oracle.read import PASSING_ERRORS, ask_committed
+from tallystick.verify.oracle.read import NO_SETTINGS, PASSING_ERRORS, ask_committed
 
 _TIMEOUT_S: Final = 20.0
 _PENDING_TIMEOUT_S: Final = 1.0
@@ -21,16 +21,25 @@ _PENDING_TIMEOUT_S: Final = 1.0
 class GroupWatch:
     """The committed offsets of ``group`` over ``sources``, and the ends of ``sources`` and ``sinks``."""
 
-    def __init__(self, bootstrap: str, group: str, sources: Iterable[str], sinks: Iterable[str]) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        sources: Iterable[str],
+        sinks: Iterable[str],
+        *,
+        client: Mapping[str, str] = NO_SETTINGS,
+    ) -> None:
+        reach: dict[str, Any] = {"bootstrap.servers": bootstrap, **client}
         settings: dict[str, Any] = {
-            "bootstrap.servers": bootstrap,
+            **reach,
             "group.id": group,
             "enable.auto.commit": False,
             "allow.auto.create.topics": False,
             "log_level": 2,  # a broker that is killed on purpose is no news
         }
         self._group = group
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+        self._admin = AdminClient({**reach, "log_level": 2})
         self._stable = Consumer({**settings, "isolation.level": "read_committed"})
         self._raw = Consumer({**settings, "isolation.level": "read_uncommitted"})
         self._sources = self._partitions(sources)
@@ -71,6 +80,18 @@ class GroupWatch:
         done = self.consumed_offsets()
         return sum(_end(self._stable, item) - done.get((item.topic, item.partition), 0) for item in self._sources)
 
+    def ends(self, *, timeout_s: float) -> list[tuple[str, int, int, int]]:
+        """Of each partition of the sinks: topic, number, last stable offset, high watermark."""
+        return [
+            (
+                item.topic,
+                item.partition,
+                _end(self._stable, item, timeout_s=timeout_s),
+                _end(self._raw, item, timeout_s=timeout_s),
+            )
+            for item in self._sinks
+        ]
+
     def open_partitions(self) -> int:
         """Partitions of the sinks in which a transaction is open: stable offset below the high watermark."""
         return sum(_end(self._stable, item) < _end(self._raw, item) for item in self._sinks)
@@ -94,6 +115,6 @@ class GroupWatch:
         return found
 
 
-def _end(consumer: Consumer, item: TopicPartition) -> int:
-    _, end = consumer.get_watermark_offsets(item, timeout=_TIMEOUT_S, cached=False)
+def _end(consumer: Consumer, item: TopicPartition, *, timeout_s: float = _TIMEOUT_S) -> int:
+    _, end = consumer.get_watermark_offsets(item, timeout=timeout_s, cached=False)
     return int(end)

@@ -6,13 +6,16 @@ Owns: nothing but the start; it is the public ``run_worker`` that runs.
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from tallystick.errors import ConfigurationError
+from tallystick.errors import ConfigurationError, FencedError
 from tallystick.pipeline import WorkerConfig, run_worker
+from tallystick.pipeline.worker_main import Exit
 from tallystick.verify.workloads import WorkloadSettings, build_app
 
 ENV_PLACE: Final = "TALLYSTICK_WORKLOAD_PLACE"
@@ -25,13 +28,16 @@ class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
     slot: str
     batch_records: int
     stats_dir: str
+    lanes: int = 1
+    consumer_config: dict[str, str | int] = {}
+    producer_config: dict[str, str | int] = {}
 
     def to_environment(self) -> dict[str, str]:
         return {ENV_PLACE: msgspec.json.encode(self).decode()}
 
 
-def main() -> None:
-    """Run until SIGTERM."""
+def main() -> int:
+    """Run until SIGTERM. The exit code says, as that of any worker, whether a newer owner of the slot was met."""
     try:
         place = msgspec.json.decode(os.environ[ENV_PLACE], type=WorkerPlace)
     except (KeyError, msgspec.DecodeError) as error:
@@ -41,10 +47,18 @@ def main() -> None:
         slot=place.slot,
         batch_records=place.batch_records,
         commit_interval_ms=50,
+        lanes=place.lanes,
+        consumer_config=place.consumer_config,
+        producer_config=place.producer_config,
         stats_dir=Path(place.stats_dir),
     )
-    run_worker(build_app(WorkloadSettings.from_environment(os.environ)), config)
+    try:
+        run_worker(build_app(WorkloadSettings.from_environment(os.environ)), config)
+    except FencedError:
+        traceback.print_exc()
+        return Exit.FENCED
+    return Exit.DONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

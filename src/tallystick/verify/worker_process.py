@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tallystick.errors import TallystickError
@@ -26,11 +28,25 @@ class WorkerFailed(TallystickError):
 
 
 class WorkerProcess:
-    """The worker of one slot. ``folder`` takes its log; ``kill_log`` is shared by all slots."""
+    """The worker of one slot. ``folder`` takes its log; ``kill_log`` is shared by all slots.
 
-    def __init__(self, settings: WorkloadSettings, place: WorkerPlace, *, folder: Path, kill_log: Path) -> None:
+    ``command`` is a foreign application's, None for our runtime; it finds its ``more`` settings in the environment.
+    """
+
+    def __init__(
+        self,
+        settings: WorkloadSettings,
+        place: WorkerPlace,
+        *,
+        folder: Path,
+        kill_log: Path,
+        command: Sequence[str] | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.slot = place.slot
-        self._environment = {**settings.to_environment(), **place.to_environment(), ENV_KILL_LOG: str(kill_log)}
+        self._command = list(command or (sys.executable, "-m", "tallystick.verify.worker"))
+        ours = {**settings.to_environment(), **place.to_environment(), ENV_KILL_LOG: str(kill_log)}
+        self._environment = {**ours, **more}
         self._log_path = folder / f"{place.slot}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -40,8 +56,8 @@ class WorkerProcess:
         if kill_at is not None:
             environment[ENV_KILL_AT] = kill_at
         with self._log_path.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tallystick.verify.worker"],
+            self._process = subprocess.Popen(  # noqa: S603 - ours, or the command that a person gave
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -64,10 +80,21 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: it does nothing, and does not know it."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
     def terminate(self) -> None:
         """SIGTERM: finish the open batch and go. Does not wait."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def wait_end(self) -> int | None:
         """The exit code after ``terminate``; one that does not go in time is killed, which its code shows."""

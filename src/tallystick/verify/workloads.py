@@ -34,8 +34,11 @@ class Shape(Enum):
     FAN_OUT = "fan-out"
     """One tick in; two out in one topic, under the same key, and one in another."""
 
-    SQL_COUNT = "sql-count"
+    SQL_COUNT = "sql"
     """One tick in, one SQL row, one SQL balance moved, one out."""
+
+    COPY = "copy"
+    """One tick in, the same bytes out: what an application that is not ours can be asked to do."""
 
 
 class WorkloadSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +96,7 @@ _SHARES: Final[dict[Shape, tuple[_Share, ...]]] = {
     Shape.PASS_THROUGH: (_Share(0, 0),),
     Shape.FAN_OUT: (_Share(0, 0), _Share(0, 1), _Share(1, 2)),
     Shape.SQL_COUNT: (_Share(0, 0),),
+    Shape.COPY: (_Share(0, 0),),
 }
 
 
@@ -108,6 +112,13 @@ def build_app(settings: WorkloadSettings) -> App:
         if settings.database_url is None:
             raise ConfigurationError(f"workload {settings.shape.value} needs a database")
         app.add(STEP, [source], factory=effect_factory(settings.database_url, source, STEP, echo), emits=sinks)
+    elif settings.shape is Shape.COPY:
+        copies = [Topic(name, TickValue, partitions=settings.partitions) for name in settings.sinks]
+
+        @app.step(source=source, name=STEP, emits=copies)
+        def copy(tick: TickValue, context: Context) -> Iterable[Emit]:
+            yield emit(copies[0], tick, key=context.key)
+
     else:
 
         @app.step(source=source, name=STEP, emits=sinks)
@@ -124,7 +135,9 @@ def _echo(settings: WorkloadSettings, sinks: Sequence[Topic[Echo]]) -> Callable[
         if pause_s:
             time.sleep(pause_s)
         for share in shares:
-            value = Echo(_identity(tick.event, share), tick.event, tick.account, tick.number, tick.amount_minor)
+            value = Echo(
+                _identity(settings.shape, tick.event, share), tick.event, tick.account, tick.number, tick.amount_minor
+            )
             yield emit(sinks[share.sink], value, key=tick.account)
 
     return echo
@@ -138,17 +151,26 @@ def expected_outputs(
     return [
         Expected(
             topic=settings.sinks[share.sink],
-            identity=_identity(tick.event, share),
+            identity=_identity(settings.shape, tick.event, share),
             key=tick.key,
             group=tick.event,
             sequence=tick.number * len(shares) + share.ordinal,
             source=positions[tick.event],
-            body_hash=body_hash(tick.body(identity=_identity(tick.event, share))),
+            body_hash=body_hash(_body(settings.shape, tick, share)),
         )
         for tick in ticks
         for share in shares
     ]
 
 
-def _identity(event: EventId, share: _Share) -> str:
-    return f"{event}/{share.ordinal}"
+def identity_field(shape: Shape) -> str:
+    """The field of an output's value that names it."""
+    return "event" if shape is Shape.COPY else "identity"
+
+
+def _identity(shape: Shape, event: EventId, share: _Share) -> str:
+    return event if shape is Shape.COPY else f"{event}/{share.ordinal}"
+
+
+def _body(shape: Shape, tick: Tick, share: _Share) -> bytes:
+    return tick.body() if shape is Shape.COPY else tick.body(identity=_identity(shape, tick.event, share))

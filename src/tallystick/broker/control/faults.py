@@ -20,7 +20,7 @@ from tallystick.broker.control.messages import (
     Report,
     Resume,
 )
-from tallystick.broker.faults.actions import FullDisk, Kill, Pause, SkewClock, StandingAction
+from tallystick.broker.faults.actions import FullDisk, Kill, Pause, SkewClock, SlowDisk, StandingAction
 from tallystick.broker.faults.fault import Fault
 from tallystick.broker.faults.injection import Injection, InjectionLog
 from tallystick.broker.faults.plan import FaultPlan, PlanState
@@ -36,8 +36,8 @@ class Channel(Protocol):
 
 
 class Faults:
-    """The faults of one broker. They and their counts outlive its kill and its start; a pause, a full disk and a
-    skewed clock end with it. May be used from any thread; each call waits until the broker has done it.
+    """The faults of one broker. They and their counts outlive its kill and its start; a pause, a full or slow disk and
+    a skewed clock end with it. May be used from any thread; each call waits until the broker has done it.
     """
 
     def __init__(self, plan: FaultPlan) -> None:
@@ -90,8 +90,12 @@ class Faults:
         """Fail the next appends with ENOSPC; None: until ``free_disk``."""
         self._perform(FullDisk(appends))
 
+    def slow_disk(self, *, ms: float) -> None:
+        """Each append takes ``ms`` longer, until ``free_disk``."""
+        self._perform(SlowDisk(ms))
+
     def free_disk(self) -> None:
-        """The disk takes appends again."""
+        """The disk takes appends again, at its own speed."""
         self._reached(FreeDisk())
 
     def skew_clock(self, *, by_ms: int = 0, monotonic_ms: int = 0) -> None:

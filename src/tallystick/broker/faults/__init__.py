@@ -16,6 +16,7 @@ from tallystick.broker.faults.actions import (
     Kill,
     Pause,
     SkewClock,
+    SlowDisk,
 )
 from tallystick.broker.faults.fault import Fault
 from tallystick.broker.faults.injection import Injection
@@ -39,4 +40,5 @@ __all__ = [
     "Match",
     "Pause",
     "SkewClock",
+    "SlowDisk",
 ]

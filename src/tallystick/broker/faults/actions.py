@@ -151,6 +151,21 @@ class FullDisk(_Action, frozen=True, tag="full-disk"):
         return "full disk" if self.appends is None else f"full disk for {self.appends} appends"
 
 
+class SlowDisk(_Action, frozen=True, tag="slow-disk"):
+    """Each append to a log or journal takes ``ms`` milliseconds longer, from this request on, until ``free_disk()``.
+
+    The broker does nothing else meanwhile, as when a write to a busy disk blocks.
+    """
+
+    ms: float
+
+    def __post_init__(self) -> None:
+        _check_positive("ms", self.ms)
+
+    def __str__(self) -> str:
+        return f"slow disk, {self.ms:g} ms for each append"
+
+
 class SkewClock(_Action, frozen=True, tag="skew-clock"):
     """The broker's clocks jump, from this request on; several jumps add up.
 
@@ -171,7 +186,20 @@ class SkewClock(_Action, frozen=True, tag="skew-clock"):
         )
 
 
-Action = Delay | Hold | DropRequest | DropResponse | AnswerError | Duplicate | Cut | Kill | Pause | FullDisk | SkewClock
+Action = (
+    Delay
+    | Hold
+    | DropRequest
+    | DropResponse
+    | AnswerError
+    | Duplicate
+    | Cut
+    | Kill
+    | Pause
+    | FullDisk
+    | SlowDisk
+    | SkewClock
+)
 
-StandingAction = Pause | FullDisk | SkewClock | Kill
+StandingAction = Pause | FullDisk | SlowDisk | SkewClock | Kill
 """Those that need no request: ``Faults`` has a method for each."""

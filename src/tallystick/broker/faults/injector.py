@@ -27,6 +27,7 @@ from tallystick.broker.faults.actions import (
     Kill,
     Pause,
     SkewClock,
+    SlowDisk,
     StandingAction,
 )
 from tallystick.broker.faults.disk import FaultyDisk
@@ -127,7 +128,7 @@ class Injector:
                 raise ConnectionSilent
             case Cut():
                 raise ConnectionCut
-            case Kill() | Pause() | FullDisk() | SkewClock():
+            case Kill() | Pause() | FullDisk() | SlowDisk() | SkewClock():
                 self.perform(action)
                 if self._killed:
                     raise ConnectionCut
@@ -144,6 +145,9 @@ class Injector:
                 self._paused = self._paused or asyncio.Event()
             case FullDisk():
                 self._disk.fill(action.appends)
+                self._set_before_write(self._disk.before_write)
+            case SlowDisk():
+                self._disk.slow(action.ms)
                 self._set_before_write(self._disk.before_write)
             case SkewClock():
                 self.clock.skew(by_ms=action.by_ms, monotonic_ms=action.monotonic_ms)

@@ -5,7 +5,7 @@ A bug shared with the code under test would hide, so this package imports the gr
 """
 
 from tallystick.verify.oracle.findings import Finding
-from tallystick.verify.oracle.history import Expected, Position, Seen, TopicView
+from tallystick.verify.oracle.history import Expected, History, Position, Seen, StableSample, StateCell, TopicView
 from tallystick.verify.oracle.read import (
     OracleUnfinished,
     committed_offsets,
@@ -13,19 +13,23 @@ from tallystick.verify.oracle.read import (
     identity_from_payload,
     read_view,
 )
-from tallystick.verify.oracle.report import Report, examine
+from tallystick.verify.oracle.report import Report, examine, judge
 
 __all__ = [
     "Expected",
     "Finding",
+    "History",
     "OracleUnfinished",
     "Position",
     "Report",
     "Seen",
+    "StableSample",
+    "StateCell",
     "TopicView",
     "committed_offsets",
     "examine",
     "identity_from_header",
     "identity_from_payload",
+    "judge",
     "read_view",
 ]

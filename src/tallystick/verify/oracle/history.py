@@ -1,6 +1,7 @@
 """The values that the oracle compares: what must be there, and what was seen there.
 
-Owns: positions, expected outputs, seen records, and the two views of a topic. Must not know: how they were read.
+Owns: positions, expected outputs, seen records, the two views of a topic, and the history of a whole run. Must not
+know: how they were read.
 """
 
 from __future__ import annotations
@@ -84,3 +85,44 @@ class TopicView:
             for seen in self.uncommitted
             if seen.position.offset < self.last_stable_offsets[seen.position.partition] and seen.position not in visible
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StableSample:
+    """A look at one partition while the run went on; ``at_ms`` counts from its beginning."""
+
+    at_ms: int
+    topic: str
+    partition: int
+    last_stable_offset: int
+    high_watermark: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateCell:
+    """One key of a state: what the fold of all inputs gives, and what is there. None: nothing is."""
+
+    state: str
+    key: str
+    folded: str | None
+    found: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All that the checkers judge, as values: a recorded one is judged again without any cluster.
+
+    ``rows`` are effects outside Kafka. ``next_offsets`` are the group's committed offsets by topic and partition, None
+    if nobody committed any. ``known_aborted`` are positions that the client itself aborted. ``earlier`` is what readers
+    saw while the run went on. ``stable_limit_ms`` is how long an open transaction may hold a partition back.
+    """
+
+    expected: tuple[Expected, ...]
+    views: tuple[TopicView, ...]
+    rows: tuple[Seen, ...] = ()
+    next_offsets: dict[tuple[str, int], int] | None = None
+    known_aborted: frozenset[Position] = frozenset()
+    earlier: tuple[TopicView, ...] = ()
+    samples: tuple[StableSample, ...] = ()
+    stable_limit_ms: int = 60_000
+    states: tuple[StateCell, ...] = ()

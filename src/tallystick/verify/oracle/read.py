@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -19,6 +20,7 @@ from tallystick.verify.oracle.history import Position, Seen, TopicView
 
 Identify = Callable[[Message], str]
 
+NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 RECORDS_MAX: Final = 5_000_000
 """More records than this in one topic are refused: the oracle holds them in memory."""
 _POLL_S: Final = 0.5
@@ -70,16 +72,22 @@ def identity_from_payload(field: str) -> Identify:
 
 
 def read_view(
-    bootstrap: str, topic: str, *, identify: Identify = identity_from_header, timeout_s: float = 30.0
+    bootstrap: str,
+    topic: str,
+    *,
+    identify: Identify = identity_from_header,
+    timeout_s: float = 30.0,
+    client: Mapping[str, str] = NO_SETTINGS,
 ) -> TopicView:
     """Both views of one topic. Raises ``OracleUnfinished`` past ``timeout_s``, ``KafkaException`` from the client.
 
     ``read_committed`` is read first: what commits between the two readings is missing from the committed view, never
-    the other way round.
+    the other way round. ``client`` are librdkafka's settings for TLS and SASL.
     """
     deadline = time.monotonic() + timeout_s
-    committed, stable = _read(bootstrap, topic, "read_committed", identify, deadline)
-    uncommitted, high = _read(bootstrap, topic, "read_uncommitted", identify, deadline)
+    settings = {"bootstrap.servers": bootstrap, **client}
+    committed, stable = _read(settings, topic, "read_committed", identify, deadline)
+    uncommitted, high = _read(settings, topic, "read_uncommitted", identify, deadline)
     return TopicView(
         topic=topic, committed=committed, uncommitted=uncommitted, last_stable_offsets=stable, high_watermarks=high
     )
@@ -90,7 +98,7 @@ def committed_offsets(
 ) -> dict[tuple[str, int], int]:
     """The group's committed offsets by topic and partition, with pending ones waited for (rule 3)."""
     deadline = time.monotonic() + timeout_s
-    consumer = _consumer(bootstrap, "read_committed", group=group)
+    consumer = plain_consumer({"bootstrap.servers": bootstrap}, "read_committed", group=group)
     try:
         wanted = [
             TopicPartition(topic, partition) for topic in topics for partition in _partitions(consumer, topic, deadline)
@@ -124,9 +132,9 @@ def ask_committed(
 
 
 def _read(
-    bootstrap: str, topic: str, isolation: str, identify: Identify, deadline: float
+    client: Mapping[str, str], topic: str, isolation: str, identify: Identify, deadline: float
 ) -> tuple[tuple[Seen, ...], dict[int, int]]:
-    consumer = _consumer(bootstrap, isolation)
+    consumer = plain_consumer(client, isolation)
     try:
         ends = {
             partition: _end_offset(consumer, topic, partition, deadline)
@@ -152,7 +160,7 @@ def _drain(
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
             error = message.error()
             if error is None and offset < ends[partition]:
-                seen.append(_seen(message, identify))
+                seen.append(seen_of(message, identify))
             elif error is not None and error.code() != _PARTITION_EOF and error.code() not in PASSING_ERRORS:
                 raise KafkaException(error)
             past = offset + 1 if error is None else offset
@@ -163,7 +171,8 @@ def _drain(
     return tuple(sorted(seen, key=lambda record: record.position))
 
 
-def _seen(message: Message, identify: Identify) -> Seen:
+def seen_of(message: Message, identify: Identify) -> Seen:
+    """A message as the oracle compares it."""
     return Seen(
         position=Position(str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)),
         key=message.key(),
@@ -172,9 +181,11 @@ def _seen(message: Message, identify: Identify) -> Seen:
     )
 
 
-def _consumer(bootstrap: str, isolation: str, *, group: str = "tallystick-oracle") -> Consumer:
+def plain_consumer(client: Mapping[str, str], isolation: str, *, group: str = "tallystick-oracle") -> Consumer:
+    """A consumer that commits nothing; ``client`` says at least where the cluster is."""
     settings: dict[str, Any] = {
-        "bootstrap.servers": bootstrap,
+        "log_level": 3,
+        **client,
         "group.id": group,
         "isolation.level": isolation,
         "enable.auto.commit": False,
@@ -183,7 +194,6 @@ def _consumer(bootstrap: str, isolation: str, *, group: str = "tallystick-oracle
         "fetch.wait.max.ms": 20,
         "auto.offset.reset": "error",
         "allow.auto.create.topics": False,
-        "log_level": 3,
     }
     return Consumer(settings)
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.verify.oracle import lost, order, repeated, torn, unexpected, visibility
+from tallystick.verify.oracle import effects, lost, order, repeated, stable, state, torn, unexpected, visibility
 from tallystick.verify.oracle.findings import Finding
-from tallystick.verify.oracle.history import Expected, Position, Seen, TopicView
+from tallystick.verify.oracle.history import Expected, History, Position, Seen, TopicView
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,25 @@ def examine(
 
     ``ValueError`` if two expected outputs have one identity in one topic: then the question itself is wrong.
     """
+    return judge(
+        History(
+            expected=tuple(expected),
+            views=tuple(views),
+            rows=tuple(rows),
+            next_offsets=None if next_offsets is None else dict(next_offsets),
+            known_aborted=frozenset(known_aborted),
+            earlier=tuple(earlier),
+        )
+    )
+
+
+def judge(history: History) -> Report:
+    """All checkers over one history. ``ValueError`` as in ``examine``."""
+    expected, views, earlier = history.expected, history.views, history.earlier
     named = Counter((output.topic, output.identity) for output in expected)
     if twins := [name for name, count in named.items() if count > 1]:
         raise ValueError(f"{len(twins)} outputs are expected twice, the first is {twins[0]}")
-    seen = [*(record for view in views for record in view.committed), *rows]
+    seen = [*(record for view in views for record in view.committed), *history.rows]
     findings = [
         lost.check(expected, seen),
         repeated.check(seen),
@@ -92,12 +107,15 @@ def examine(
         unexpected.check_altered(expected, seen),
         order.check(expected, seen),
         torn.check_groups(expected, seen),
-        visibility.check_aborted_visible(known_aborted, seen),
+        visibility.check_aborted_visible(history.known_aborted, views, earlier),
         visibility.check_vanished(earlier, views),
         visibility.check_open(views),
+        stable.check(history.samples, history.stable_limit_ms),
+        state.check(history.states),
+        effects.check(expected, seen, history.rows),
     ]
-    if next_offsets is not None:
-        findings.append(torn.check_offsets(expected, seen, next_offsets))
+    if history.next_offsets is not None:
+        findings.append(torn.check_offsets(expected, seen, history.next_offsets))
     found = Counter((record.topic, record.identity) for record in seen)
     return Report(
         expected=len(expected),

@@ -6,7 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from tallystick.verify.oracle import Expected, Finding, Position, Seen, TopicView, examine
+from tallystick.verify.oracle import (
+    Expected,
+    Finding,
+    Position,
+    Seen,
+    StableSample,
+    StateCell,
+    TopicView,
+    effects,
+    examine,
+    stable,
+    state,
+)
 
 SOURCE, SINK = "in", "out"
 
@@ -218,3 +230,62 @@ def test_the_report_is_plain_json_and_names_every_checker() -> None:
     assert plain["passed"] is False
     assert plain["findings"]["lost"]["count"] == 1
     assert plain["findings"]["repeated"] == {"count": 0, "examples": []}
+
+
+def sample(at_ms: int, stable: int, high: int) -> StableSample:
+    return StableSample(at_ms, SINK, 0, stable, high)
+
+
+def test_a_last_stable_offset_that_stands_still_below_the_end_for_too_long_is_stuck() -> None:
+    looks = [sample(second * 1_000, 5, 9) for second in range(12)]
+    found = stable.check(looks, limit_ms=10_000)
+    assert found.count == 1
+    assert "out-0 stood at 5 of 9" in found.examples[0]
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [sample(second * 1_000, 5 + second // 6, 90) for second in range(30)],
+        [sample(second * 1_000, 5, 5) for second in range(30)],
+        [sample(second * 20_000, 5, 9) for second in range(30)],
+    ],
+    ids=["it moves", "nothing is open", "nobody could look"],
+)
+def test_a_last_stable_offset_that_moves_or_was_not_seen_standing_is_not_stuck(looks: list[StableSample]) -> None:
+    assert stable.check(looks, limit_ms=10_000).passed
+
+
+@pytest.mark.parametrize("found", [None, "6"])
+def test_a_state_that_is_not_the_fold_of_its_inputs_is_found(found: str | None) -> None:
+    cells = [StateCell("balances", "a", "5", "5"), StateCell("balances", "b", "7", found)]
+    assert state.check(cells).count == 1
+    assert state.check(cells[:1]).passed
+
+
+def effects_of(rows: list[str], seen: list[str]) -> int:
+    expected = [
+        Expected(topic, event, None, group=event, sequence=0) for event in ("a", "b") for topic in ("sql:rows", SINK)
+    ]
+    return effects.check(
+        expected,
+        [Seen(Position(SINK, 0, at), None, event, "") for at, event in enumerate(seen)],
+        [Seen(Position("sql:rows", 0, at), None, event, "") for at, event in enumerate(rows)],
+    ).count
+
+
+def test_rows_and_outputs_must_tell_of_the_same_events() -> None:
+    assert effects_of(["a", "b"], ["a", "b"]) == 0
+    assert effects_of(["a"], ["a"]) == 0  # the other one is lost on both sides, which another checker says
+    assert effects_of(["a"], ["a", "b"]) == 1
+    assert effects_of(["a", "b"], ["a"]) == 1
+    assert effects_of(["a", "a", "b"], ["a", "b"]) == 1
+
+
+def test_a_record_of_an_aborted_transaction_that_a_reader_showed_meanwhile_is_found() -> None:
+    expected = expected_outputs()
+    seen = seen_outputs(expected)
+    later = view_of(seen[:-1], uncommitted=seen)
+    report = examine(expected[:-1], [later], earlier=[view_of(seen)])
+    assert report.count("aborted-visible") == 1
+    assert report.count("vanished") == 0

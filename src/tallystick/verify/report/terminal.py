@@ -1,0 +1,80 @@
+"""The table on the terminal, and the bar while a trial runs.
+
+Owns: the console. Must not know: what the numbers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tallystick.verify.trial.outcome import Outcome
+from tallystick.verify.trial.trial import Progress as Step
+from tallystick.verify.trial.trial import Report
+
+
+@contextmanager
+def bar(console: Console, title: str, duration_s: float) -> Iterator[Report]:
+    """A bar over the time of the faults, then the phase by its name."""
+    with Progress(
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        task = progress.add_task(escape(title), total=duration_s, state="starting")
+
+        def report(step: Step) -> None:
+            behind = "" if step.remaining is None else f", {step.remaining:,} to go"
+            broken = f", [red]{' '.join(step.broken)}[/red]" if step.broken else ""
+            under_faults = step.phase == "under faults"
+            progress.update(
+                task,
+                completed=step.elapsed_s if under_faults else duration_s,
+                state=f"{step.phase}: {step.sent:,} sent{behind}{broken}",
+            )
+
+        yield report
+
+
+def summary(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """One row for each guarantee, the faults, and each violation with its shortest history."""
+    table = Table()
+    table.add_column("guarantee", no_wrap=True)
+    for heading in ("events", "outputs owed", "right", "lost", "repeated", "aborted, unseen", "verdict"):
+        table.add_column(heading, justify="right")
+    for outcome in outcomes:
+        outputs = outcome.outputs
+        table.add_row(
+            outcome.settings.guarantee.value,
+            f"{outcome.events:,}",
+            f"{outputs.expected:,}",
+            f"{outputs.right:,}",
+            f"{outputs.lost:,}",
+            f"{outputs.repeated:,}",
+            f"{outputs.aborted_records:,}",
+            "[green]held[/green]" if outcome.passed else "[bold red]not held[/bold red]",
+        )
+    console.print(table)
+    for outcome in outcomes:
+        _details(console, outcome)
+
+
+def _details(console: Console, outcome: Outcome) -> None:
+    struck = ", ".join(f"{name} {count}x" for name, count in sorted(outcome.struck.items())) or "none"
+    console.print(f"  {outcome.settings.guarantee.value}, seed {outcome.settings.seed}, on {outcome.site}")
+    console.print(f"    faults: {struck}", soft_wrap=True)
+    if outcome.zombies_fenced:
+        console.print(f"    zombies that woke up and were fenced: {outcome.zombies_fenced}")
+    for name in outcome.missed:
+        console.print(f"    [red]{name} was asked for and never struck: the run is too short for it[/red]")
+    for found in outcome.violations:
+        console.print(f"    [bold red]{found.place}: {found.checker}: {found.count:,}[/bold red]")
+        for line in found.witness or found.examples:
+            console.print(f"      {escape(line)}", soft_wrap=True)

@@ -1,0 +1,310 @@
+"""The trial itself, from empty topics to the verdict.
+
+Owns: the order of things: topics, workers, feed and watchers, faults, healing, the rest of the input, the last look.
+Must not know: what a fault does, what is right or wrong.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tallystick.ids import body_hash
+from tallystick.pipeline import Guarantee
+from tallystick.verify import workloads
+from tallystick.verify.faults.catalog import FAULTS
+from tallystick.verify.faults.fault import World
+from tallystick.verify.faults.injector import Injector
+from tallystick.verify.faults.specs import plan
+from tallystick.verify.kill_run import RunUnfinished
+from tallystick.verify.oracle import Expected, History, Seen, identity_from_payload, judge, read_view
+from tallystick.verify.oracle.read import identity_from_header
+from tallystick.verify.ticks import account_name, endless_ticks
+from tallystick.verify.timeline import Timeline
+from tallystick.verify.trial.crew import Crew
+from tallystick.verify.trial.feed import Aborter, Feed
+from tallystick.verify.trial.outcome import Outcome, Violation, forbidden
+from tallystick.verify.trial.places import make_topics, remove_groups, remove_topics, worker_place, workload_of
+from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, TrialSettings
+from tallystick.verify.trial.site import Site
+from tallystick.verify.trial.watchers import Auditor, GroupCrowd, LiveReader, first_seen, views_of
+from tallystick.verify.trial.witness import shortest
+from tallystick.verify.versions import versions
+from tallystick.verify.watch import GroupWatch
+from tallystick.verify.worker_process import WorkerProcess
+from tallystick.verify.workloads import WorkloadSettings
+
+if TYPE_CHECKING:
+    from tallystick.verify.sql_count import SqlSide
+
+_TURN_S: Final = 0.05
+_JOIN_TIMEOUT_S: Final = 90.0
+_READ_TIMEOUT_S: Final = 300.0
+_ACKNOWLEDGE_TIMEOUT_S: Final = 60.0
+STABLE_LIMIT_MS: Final = 4 * TRANSACTION_TIMEOUT_MS + 20_000
+"""A transaction times out, its coordinator looks every ten seconds, and a broker may have to start again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a trial is."""
+
+    phase: str
+    elapsed_s: float
+    sent: int
+    remaining: int | None
+    broken: tuple[str, ...]
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class Trial:
+    """``folder`` takes logs. ``run`` may be called once."""
+
+    settings: TrialSettings
+    site: Site
+    folder: Path
+    report: Report = lambda _: None
+    timeline: Timeline = field(default_factory=Timeline)
+    workload: WorkloadSettings = field(init=False)
+    sql: SqlSide | None = None
+    _problems: list[Violation] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        name = f"{self.settings.prefix}-{self.settings.guarantee.value}-{uuid.uuid4().hex[:8]}"
+        self.workload = workload_of(self.settings, name, self.site.database_url)
+
+    def run(self) -> Outcome:
+        """Raises ``KafkaException`` if the cluster cannot be used at all; what is wrong otherwise is in the outcome."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        make_topics(self.site.reach(), self.workload)
+        try:
+            if self.workload.shape is workloads.Shape.SQL_COUNT and self.workload.database_url is not None:
+                from tallystick.verify.sql_count import SqlSide
+
+                self.sql = SqlSide(self.workload.database_url, self.workload.name)
+                self.sql.prepare(account_name(number) for number in range(self.settings.accounts))
+            return self._run()
+        finally:
+            if self.sql is not None:
+                if not self.settings.keep:
+                    self.sql.forget()
+                self.sql.close()
+            if not self.settings.keep:
+                remove_topics(self.site.reach(), self.workload)
+                remove_groups(self.site.reach(), self.workload)
+
+    def _run(self) -> Outcome:
+        settings, workload, site = self.settings, self.workload, self.site
+        crew = Crew(self._worker, count=settings.workers, timeline=self.timeline, kill_log=self._kill_log)
+        feed = Feed(
+            site.reach(proxied=True),
+            workload.source,
+            endless_ticks(seed=settings.seed, accounts=settings.accounts),
+            rate_per_s=settings.rate_per_s,
+        )
+        identify = identity_from_payload(workloads.identity_field(workload.shape))
+        readers = [
+            LiveReader(
+                site.reach(),
+                isolation,
+                workload.sinks,
+                partitions=workload.partitions,
+                identify=identify,
+                timeline=self.timeline,
+            )
+            for isolation in ("read_committed", "read_uncommitted")
+        ]
+        aborter = Aborter(site.reach(), workload.sinks, partitions=workload.partitions, name=workload.name)
+        crowd = GroupCrowd(
+            site.reach(proxied=True), workload.group, workload.source, session_timeout_ms=SESSION_TIMEOUT_MS
+        )
+        world = World(
+            workers=crew,
+            crowd=crowd,
+            timeline=self.timeline,
+            session_timeout_s=SESSION_TIMEOUT_MS / 1000,
+            proxy=site.proxy,
+            broker=site.broker,
+            broker_faults=site.broker_faults,
+            database=site.database,
+            has_inbox=workload.shape is workloads.Shape.SQL_COUNT,
+        )
+        strikes = plan(settings.faults, seed=settings.seed, duration_s=settings.duration_s, every_s=settings.every_s)
+        injector = Injector(strikes, FAULTS, world, settings.seed)
+        try:
+            with GroupWatch(
+                site.bootstrap, workload.group, [workload.source], workload.sinks, client=site.client
+            ) as watch:
+                crew.start()
+                self._await_members(watch, crew)
+                auditor = Auditor(watch, self.timeline)
+                for thread in (feed, aborter, auditor, *readers):
+                    thread.start()
+                self._under_faults(injector, crew, feed, auditor)
+                self._to_the_end(injector, crew, feed, aborter, auditor)
+                self._problem("worker", crew.stop())
+                auditor.finish()
+                for reader in readers:
+                    reader.finish()
+                return self._outcome(crew, feed, aborter, auditor, readers, injector, watch)
+        finally:
+            injector.heal()
+            crew.kill_all()
+
+    # -- the phases
+
+    def _await_members(self, watch: GroupWatch, crew: Crew) -> None:
+        deadline = time.monotonic() + _JOIN_TIMEOUT_S
+        while self.settings.application is None and watch.members() < crew.count:
+            crew.look()
+            if time.monotonic() > deadline:
+                raise RunUnfinished(
+                    f"only {watch.members()} of {crew.count} workers joined the group: {crew.last_words()}"
+                )
+            time.sleep(_TURN_S)
+        self.timeline.note("run", "all workers have joined")
+
+    def _under_faults(self, injector: Injector, crew: Crew, feed: Feed, auditor: Auditor) -> None:
+        began = time.monotonic()
+        while (elapsed_s := time.monotonic() - began) < self.settings.duration_s:
+            injector.step(elapsed_s)
+            crew.look()
+            self.report(Progress("under faults", elapsed_s, len(feed.sent), auditor.remaining, injector.active))
+            time.sleep(_TURN_S)
+
+    def _to_the_end(self, injector: Injector, crew: Crew, feed: Feed, aborter: Aborter, auditor: Auditor) -> None:
+        """Nothing is broken any more: all that is left must be done within the time."""
+        injector.heal()
+        self.timeline.note("run", "the faults are over")
+        self._problem("producer", feed.finish(_ACKNOWLEDGE_TIMEOUT_S))
+        aborter.finish()
+        began = time.monotonic()
+        while (elapsed_s := time.monotonic() - began) < self.settings.drain_timeout_s:
+            crew.look()
+            self.report(Progress("to the end", elapsed_s, len(feed.sent), auditor.remaining, ()))
+            if auditor.remaining == 0 and auditor.remaining_at_s > began and _are_stable(auditor):
+                self.timeline.note("run", "all is consumed")
+                return
+            time.sleep(_TURN_S)
+        self._problem(
+            "unfinished",
+            [f"{auditor.remaining} events are not consumed {elapsed_s:.0f} s after the faults: {crew.last_words()}"],
+        )
+
+    # -- the verdict
+
+    def _outcome(
+        self,
+        crew: Crew,
+        feed: Feed,
+        aborter: Aborter,
+        auditor: Auditor,
+        readers: list[LiveReader],
+        injector: Injector,
+        watch: GroupWatch,
+    ) -> Outcome:
+        settings = self.settings
+        self.report(Progress("reading everything again", 0, len(feed.sent), 0, ()))
+        self._problem("reader", [f"{one.name}: {text}" for one in readers for text in one.errors[:3]])
+        self._problem("reader", [f"{one.name}: {one.raised!r}" for one in readers if one.raised is not None])
+        history = self._history(feed, aborter, auditor, readers, watch)
+        inputs = self._inputs(feed)
+        reports = judge(inputs), judge(history)
+        violations = [*forbidden("inputs", reports[0], Guarantee.EXACTLY_ONCE)]
+        violations += forbidden("outputs", reports[1], settings.guarantee)
+        moments = self.timeline.moments()
+        told = [
+            shortest(found, inputs if found.place == "inputs" else history, moments, first_seen(readers[0]))
+            for found in violations
+        ]
+        return Outcome(
+            settings=settings,
+            site=self.site.name,
+            inputs=reports[0],
+            outputs=reports[1],
+            history=history,
+            violations=(*self._problems, *told),
+            moments=moments,
+            struck=injector.struck,
+            missed=tuple(spec.name for spec in settings.faults if not injector.struck[spec.name]),
+            kills=crew.kills,
+            zombies_fenced=crew.fenced,
+            own_ends=tuple(crew.own_ends),
+            events=len(feed.positions),
+            elapsed_ms=self.timeline.now_ms(),
+            versions=versions(),
+        )
+
+    def _history(
+        self, feed: Feed, aborter: Aborter, auditor: Auditor, readers: list[LiveReader], watch: GroupWatch
+    ) -> History:
+        workload, site = self.workload, self.site
+        ticks = [tick for tick in feed.sent if tick.event in feed.positions]
+        expected = workloads.expected_outputs(workload, ticks, feed.positions)
+        rows: list[Seen] = []
+        if self.sql is not None:
+            expected += self.sql.expected(ticks, feed.positions)
+            rows = self.sql.rows()
+        identify = identity_from_payload(workloads.identity_field(workload.shape))
+        return History(
+            expected=tuple(expected),
+            views=tuple(
+                read_view(site.bootstrap, sink, identify=identify, timeout_s=_READ_TIMEOUT_S, client=site.client)
+                for sink in workload.sinks
+            ),
+            rows=tuple(rows),
+            next_offsets=watch.next_offsets(),
+            known_aborted=frozenset(aborter.aborted),
+            earlier=views_of(readers[0], readers[1], workload.sinks),
+            samples=tuple(auditor.samples),
+            stable_limit_ms=STABLE_LIMIT_MS,
+            states=() if self.sql is None else self.sql.states(ticks),
+        )
+
+    def _inputs(self, feed: Feed) -> History:
+        """The input topic itself: each acknowledged event is there once, as it was sent."""
+        site, source = self.site, self.workload.source
+        view = read_view(
+            site.bootstrap, source, identify=identity_from_header, timeout_s=_READ_TIMEOUT_S, client=site.client
+        )
+        return History(
+            expected=tuple(
+                Expected(
+                    source,
+                    tick.event,
+                    tick.key,
+                    group=tick.event,
+                    sequence=tick.number,
+                    body_hash=body_hash(tick.body()),
+                )
+                for tick in feed.sent
+                if tick.event in feed.positions
+            ),
+            views=(view,),
+        )
+
+    # -- parts
+
+    @property
+    def _kill_log(self) -> Path:
+        return self.folder / "kills.jsonl"
+
+    def _worker(self, number: int) -> WorkerProcess:
+        place = worker_place(self.settings, self.site, number, folder=self.folder)
+        return place.process(self.workload, folder=self.folder, kill_log=self._kill_log)
+
+    def _problem(self, checker: str, texts: list[str]) -> None:
+        if texts:
+            self._problems.append(Violation("run", checker, len(texts), tuple(texts[:3])))
+
+
+def _are_stable(auditor: Auditor) -> bool:
+    latest = {(one.topic, one.partition): one for one in auditor.samples}
+    return all(one.last_stable_offset == one.high_watermark for one in latest.values())

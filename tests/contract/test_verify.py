@@ -1,0 +1,69 @@
+"""``tallystick verify``, in short: real workers, real faults, both brokers, and a verdict."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from tests.support.brokers import Cluster
+
+from tallystick.pipeline import Guarantee
+from tallystick.verify.faults.specs import FaultSpec
+from tallystick.verify.proxy import Proxy
+from tallystick.verify.trial.settings import TrialSettings
+from tallystick.verify.trial.site import Site
+from tallystick.verify.trial.trial import Trial
+from tallystick.verify.workloads import Shape
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_exactly_once_holds_while_workers_die_and_answers_are_lost(kafka: Cluster, tmp_path: Path) -> None:
+    faults = ("kill-at:cycle.before-commit@0.5", "lose-answer:end-txn@1", "zombie@2", "cut-network@3")
+    settings = TrialSettings(
+        workload=Shape.FAN_OUT,
+        guarantee=Guarantee.EXACTLY_ONCE,
+        faults=tuple(map(FaultSpec.parse, faults)),
+        duration_s=5,
+    )
+    with Proxy(kafka.bootstrap) as proxy:
+        site = Site(name=kafka.name, bootstrap=kafka.bootstrap, proxy=proxy)
+        outcome = Trial(settings, site, tmp_path).run()
+    assert outcome.passed, json.dumps(outcome.to_json()["violations"], indent=1)
+    assert outcome.outputs.right == outcome.outputs.expected == 3 * outcome.events > 1_000
+    assert outcome.zombies_fenced == 1
+    assert outcome.kills == 1
+    assert outcome.outputs.aborted_records > 0
+    topics = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=20).topics
+    assert [name for name in topics if name.startswith("verify-")] == []
+
+
+def test_the_command_starts_a_broker_and_tells_losses_from_repetitions(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--folder", str(tmp_path), "--duration", "4s"]
+    command += [
+        "--guarantee",
+        "at-most-once",
+        "--faults",
+        "kill-at:cycle.after-process@0.5",
+        "--workload",
+        "pass-through",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (trial,) = json.loads((tmp_path / "report.json").read_text())["trials"]
+    assert trial["outputs"]["findings"]["lost"]["count"] > 0
+    assert trial["outputs"]["findings"]["repeated"]["count"] == 0
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+
+def test_a_fault_that_the_cluster_does_not_allow_is_refused_with_the_reason(embedded_cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--bootstrap", embedded_cluster.bootstrap]
+    done = subprocess.run(
+        [*command, "--faults", "kill-broker"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "not ours to kill" in done.stderr

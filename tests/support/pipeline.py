@@ -154,6 +154,7 @@ class SupervisedWorkers:
         lanes: int = 1,
         partitions: int = 2,
         on_failure: str = "dead-letter",
+        options: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.kill_log = folder / "kills.jsonl"
@@ -168,7 +169,17 @@ class SupervisedWorkers:
         }
         if kill_at is not None:
             environment["TALLYSTICK_KILL_AT"] = kill_at
-        options = ["--bootstrap", bootstrap, "--workers", str(workers), "--slot-prefix", "w", "--batch-records", "50"]
+        options = [
+            *options,
+            "--bootstrap",
+            bootstrap,
+            "--workers",
+            str(workers),
+            "--slot-prefix",
+            "w",
+            "--batch-records",
+            "50",
+        ]
         options += ["--run-dir", str(folder), "--stats-dir", str(folder / "stats"), "--commit-interval-ms", "50"]
         options += ["--consumer", "session.timeout.ms=8000", "--consumer", "heartbeat.interval.ms=500"]
         options += ["--producer", "transaction.timeout.ms=7000", "--lanes", str(lanes)]

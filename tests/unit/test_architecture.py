@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grimp
 
-GROUND = {"errors", "ids", "clock", "config", "killpoints", "processes", "stopping"}
+GROUND = {"errors", "ids", "clock", "config", "killpoints", "processes", "stopping", "histogram", "listening"}
 DOCUMENT = Path(__file__).parents[2] / "ARCHITECTURE.md"
 
 

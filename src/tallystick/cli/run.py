@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from tallystick.errors import ConfigurationError
+from tallystick.listening import loopback_address
 from tallystick.pipeline.guarantee import Guarantee
-from tallystick.pipeline.supervisor import SupervisorConfig, run_supervised, worker_command
+from tallystick.pipeline.supervisor import SupervisorConfig, Watching, run_supervised, worker_command
 from tallystick.pipeline.worker_main import configure_logs
 
 
@@ -38,6 +39,10 @@ def run(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A librdkafka setting of the producers.")
     ] = None,
     stats_dir: Annotated[Path | None, typer.Option(help="Folder for SLOT.jsonl with each worker's counters.")] = None,
+    metrics_listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="On loopback: /metrics (Prometheus) and /healthz of all workers."),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder for SLOT.lock and SLOT.pid; default: one per user and group.")
     ] = None,
@@ -66,18 +71,33 @@ def run(
     }
     folder = run_dir or _default_run_dir(group or app)
     try:
+        watching = None if metrics_listen is None else _watching(metrics_listen, folder)
+        if watching is not None:
+            options["view-dir"] = folder
         code = run_supervised(
             SupervisorConfig(
                 command=worker_command(app, bootstrap=bootstrap, options=options),
                 slots=slots,
                 run_dir=folder,
                 max_restarts=max_restarts,
-            )
+            ),
+            watching=watching,
         )
     except ConfigurationError as error:
         typer.echo(f"tallystick run: {error}", err=True)
         code = 78
     raise typer.Exit(code)
+
+
+def _watching(listen: str, folder: Path) -> Watching:
+    address = loopback_address(listen, option="--metrics-listen", why="the page asks nobody for a name")
+    try:
+        from tallystick.pipeline.observation.watching import watched
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "--metrics-listen needs prometheus-client", remedy="pip install 'tallystick[metrics]'"
+        ) from error
+    return lambda supervisor: watched(address, folder, supervisor.slots)
 
 
 def _default_run_dir(name: str) -> Path:

@@ -91,6 +91,7 @@ class Assignment:
         starts: dict[Partition, int] = {}
         if partitions:
             starts = self._start_offsets(partitions)
+            self._counters.positions |= starts
         self.changes += 1
         self._counters.assignments += 1
         self._changed("assigned")

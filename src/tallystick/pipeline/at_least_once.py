@@ -5,6 +5,7 @@ Owns: that order. Must not know: transactions.
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import structlog
@@ -68,7 +69,7 @@ class AtLeastOnce:
         self._producer.discard()
 
     def _do(self, batch: Batch) -> None:
-        parts = self._parts
+        parts, began_s = self._parts, time.perf_counter()
         outputs, dead_letters = parts.work.process(batch)
         reach(places.AFTER_PROCESS)
         self._producer.produce(outputs)
@@ -76,7 +77,12 @@ class AtLeastOnce:
         parts.patience.call("flush", self._producer.flush)
         reach(places.BEFORE_COMMIT)
         parts.positions.refresh_notes()
+        asked_s = time.perf_counter()
         parts.patience.call("commit", lambda: parts.positions.commit(batch.positions))
+        now_s = time.perf_counter()
+        parts.counters.commits_took.observe(now_s - asked_s)
+        parts.counters.batches_took.observe(now_s - began_s)
+        parts.counters.positions.update(batch.positions)
         parts.work.finished(batch)
         parts.counters.commits += 1
         parts.counters.records_in += len(batch.records)

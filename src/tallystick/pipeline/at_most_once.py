@@ -5,6 +5,7 @@ Owns: that order. Must not know: transactions. What fails after the commit is lo
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import structlog
@@ -40,6 +41,7 @@ class AtMostOnce:
         reach(places.AFTER_POLL)
         reach(places.BEFORE_COMMIT)
         parts.positions.refresh_notes()
+        began_s = time.perf_counter()
         try:
             parts.patience.call("commit", lambda: parts.positions.commit(batch.positions))
         except AbortableError as error:
@@ -48,10 +50,13 @@ class AtMostOnce:
             log.warning("rewind", cause="assignment", error=str(error))
             parts.positions.rewind()
             return
+        parts.counters.commits_took.observe(time.perf_counter() - began_s)
+        parts.counters.positions.update(batch.positions)
         parts.counters.commits += 1
         parts.counters.records_in += len(batch.records)
         reach(places.AFTER_COMMIT)
         self._produce(self._process(batch))
+        parts.counters.batches_took.observe(time.perf_counter() - began_s)
 
     def idle(self) -> None:
         self._producer.poll()

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from tallystick.histogram import Histogram
+
 
 @dataclass(slots=True)
 class Counters:
@@ -34,6 +36,18 @@ class Counters:
     """Aborted transactions, or rewound batches, by cause (rule 18)."""
     producers_discarded: Counter[str] = field(default_factory=Counter)
     """Producers replaced, by cause (rule 15)."""
+    retries: Counter[str] = field(default_factory=Counter)
+    """Calls made again inside a transaction, by action (rule 11)."""
+    batches_took: Histogram = field(default_factory=Histogram)
+    """From the begin of a batch to the answer of its commit; of those that were committed."""
+    commits_took: Histogram = field(default_factory=Histogram)
+    """The commit alone; under exactly-once, the flush of the outputs before it included."""
+    positions: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Partition to the offset that is committed there: the one found at the assignment, then our own."""
+    taken: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Partition to the offset after the last record that was in a batch, committed or not."""
+    open_since_ms: int | None = None
+    """Monotonic time when the open transaction began; None while none is open. Of several: the oldest."""
 
     @classmethod
     def total(cls, parts: Iterable[Counters]) -> Counters:
@@ -41,14 +55,12 @@ class Counters:
         total = cls()
         for part in parts:
             for one in fields(cls):
-                value = getattr(part, one.name)
-                if isinstance(value, Counter):
-                    value = Counter(dict(value))  # a copy in one step: adding would iterate while it may grow
-                setattr(total, one.name, getattr(total, one.name) + value)
+                both = _earlier if one.name == "open_since_ms" else _added
+                setattr(total, one.name, both(getattr(total, one.name), getattr(part, one.name)))
         return total
 
     def snapshot(self) -> dict[str, Any]:
-        """All totals as plain values."""
+        """The totals that are whole numbers, as plain values."""
         return {
             "records_in": self.records_in,
             "records_out": self.records_out,
@@ -60,7 +72,23 @@ class Counters:
             "lost_records": self.lost_records,
             "aborts": dict(self.aborts),
             "producers_discarded": dict(self.producers_discarded),
+            "retries": dict(self.retries),
         }
+
+
+def _added(one: Any, other: Any) -> Any:
+    match other:
+        case Counter():
+            return one + Counter(dict(other))  # a copy in one step: adding would iterate while it may grow
+        case dict():
+            later = dict(other)
+            return one | {place: max(offset, one.get(place, offset)) for place, offset in later.items()}
+        case _:
+            return one + other
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    return other if one is None or (other is not None and other < one) else one
 
 
 class StatsFile:

@@ -6,6 +6,7 @@ errors are recognised (``error_classes``), what the step does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
@@ -62,6 +63,7 @@ class ExactlyOnce:
         self._dead_letters = 0
         self._membership: Membership | None = None
         self._deadline_ms = 0
+        self._began_s = 0.0
         self._aborts_in_a_row = 0
         self._producers_in_a_row = 0
         self._retries = 0
@@ -156,6 +158,7 @@ class ExactlyOnce:
     def _again(self, action: Action, error: RetriableError) -> None:
         """Retriable: the same call again, a few times; then it is abortable (rules 11 and 12)."""
         self._retries += 1
+        self._parts.counters.retries[action.value] += 1
         if self._retries <= _RETRIES_IN_TRANSACTION:
             log.info("again", action=action.value, attempt=self._retries, error=str(error))
             if self._parts.patience.pause(self._retries):
@@ -257,7 +260,10 @@ class ExactlyOnce:
         self._membership = self._parts.positions.current_membership()
         self._parts.positions.refresh_notes()
         producer.begin()
-        self._deadline_ms = self._parts.clock.monotonic_ms() + self._parts.transaction_timeout_ms
+        self._began_s = time.perf_counter()
+        now_ms = self._parts.clock.monotonic_ms()
+        self._deadline_ms = now_ms + self._parts.transaction_timeout_ms
+        self._parts.counters.open_since_ms = now_ms
         self._to(Event.BEGAN)
         reach(places.AFTER_BEGIN)
 
@@ -294,19 +300,24 @@ class ExactlyOnce:
             return
         reach(places.BEFORE_COMMIT)
         self._to(Event.END_REQUESTED)
+        asked_s = time.perf_counter()
         producer.commit(remaining_ms)
-        self._committed()
+        self._committed(asked_s)
         reach(places.AFTER_COMMIT)
         if producer.suspicion is not None:
             # The success may be that of a retry, and the first EndTxn still under way: it must not meet the next
             # transaction of this producer epoch (rule 15).
             self._lose_producer("connection", producer.suspicion)
 
-    def _committed(self) -> None:
+    def _committed(self, asked_s: float) -> None:
         self._to(Event.COMMITTED)
         if self._parts.state is not None:
             self._parts.state.commit(self._live_producer().delivered)
         batch, counters = self._current_batch(), self._parts.counters
+        now_s = time.perf_counter()
+        counters.commits_took.observe(now_s - asked_s)
+        counters.batches_took.observe(now_s - self._began_s)
+        counters.positions.update(batch.positions)
         self._parts.work.finished(batch)
         counters.commits += 1
         counters.records_in += len(batch.records)
@@ -328,6 +339,7 @@ class ExactlyOnce:
         self._batch, self._outputs, self._dead_letters, self._membership = None, [], 0, None
         if self._parts.state is not None:
             self._parts.state.drop()
+        self._parts.counters.open_since_ms = None
 
     def _current_batch(self) -> Batch:
         if self._batch is None:

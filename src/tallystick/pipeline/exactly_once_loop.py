@@ -14,6 +14,7 @@ from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.functions import RecordFunction
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.loop import StepLoop
+from tallystick.pipeline.observation import StepView
 from tallystick.pipeline.plan import LoopPlan, the_one
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
 from tallystick.pipeline.ports import Processor
@@ -80,6 +81,10 @@ class ExactlyOnceLoop:
     def counters(self) -> Counters:
         """What the loop did so far."""
         return self._loop.counters
+
+    def view(self) -> StepView:
+        """What the loop shows of itself: counters, latencies, lag. May be called from any thread."""
+        return self._loop.view()
 
     def run(self) -> None:
         """Until ``stop``; raises what stops it (see ``StepLoop.run``)."""

@@ -15,6 +15,7 @@ from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.exactly_once import ExactlyOnce
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.kafka_client import Partition
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.replays import Replays
 from tallystick.pipeline.strategy import Parts, Strategy
@@ -46,6 +47,10 @@ class Inline:
     def counters(self) -> list[Counters]:
         return [self._counters]
 
+    @property
+    def waiting(self) -> frozenset[Partition]:
+        return frozenset()  # what was polled is in a batch at once
+
     def start(self) -> None:
         self._strategy.start()
 
@@ -72,6 +77,7 @@ class Inline:
             return
         batch = self._ids.batch(messages)
         self._counters.records_replayed += self._replays.count(batch)
+        self._counters.taken.update(batch.positions)
         self._strategy.deliver(batch)
 
     def close(self) -> None:

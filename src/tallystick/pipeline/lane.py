@@ -174,6 +174,7 @@ class Lane:
                 self.busy_since_ms = clock.monotonic_ms()
                 batch = self._ids.batch(taken.messages)
                 self.counters.records_replayed += replays.count(batch)
+                self.counters.taken.update(batch.positions)
                 strategy.deliver(batch)
                 self.busy_since_ms = None
             else:

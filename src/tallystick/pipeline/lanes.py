@@ -25,13 +25,13 @@ from tallystick.pipeline.intake import Doorbell, Intake
 from tallystick.pipeline.kafka_client import Partition
 from tallystick.pipeline.lane import Lane, LanePositions
 from tallystick.pipeline.making import Making
+from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS
 
 log = structlog.get_logger(__name__)
 
 _POLL_RECORDS: Final = 10_000
 _POLL_WAIT_MS: Final = 25
 _LOOK_S: Final = 0.05
-_MAX_POLL_INTERVAL_MS: Final = 300_000
 
 
 class Lanes:
@@ -50,11 +50,16 @@ class Lanes:
         self._left_paused: frozenset[Partition] = frozenset()
         """Given up while they were paused: librdkafka still has them as that when they come back."""
         self._paused: frozenset[Partition] = frozenset()
-        self._busy_limit_ms = int(making.consumer_settings.get("max.poll.interval.ms", _MAX_POLL_INTERVAL_MS))
+        self._busy_limit_ms = int(making.consumer_settings.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS))
 
     @property
     def counters(self) -> list[Counters]:
         return [self._counters, *(lane.counters for lane in self._lanes)]
+
+    @property
+    def waiting(self) -> frozenset[Partition]:
+        busy = {lane.number for lane in self._lanes if lane.intake.count}
+        return frozenset(one for one in self._owned if lane_of(one[1], len(self._lanes)) in busy)
 
     def start(self) -> None:
         """Until nothing of an earlier incarnation is left open under any lane's id."""

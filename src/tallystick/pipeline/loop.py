@@ -19,13 +19,15 @@ from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.inline import Inline
-from tallystick.pipeline.kafka_client import Cluster, Follower, GroupConsumer
+from tallystick.pipeline.kafka_client import Cluster, Follower, GroupConsumer, Partition
 from tallystick.pipeline.lanes import Lanes
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.needed_topics import needed_topics
+from tallystick.pipeline.observation import StepView
+from tallystick.pipeline.observation.lag import lags
 from tallystick.pipeline.patience import Patience, StopAsked
 from tallystick.pipeline.plan import MAX_LANES, LoopPlan
-from tallystick.pipeline.settings import consumer_settings, producer_settings
+from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS, consumer_settings, producer_settings
 from tallystick.pipeline.starts import TopicFacts
 from tallystick.pipeline.state import StatePlan, StepState, co_partitioned, state_topics
 from tallystick.pipeline.work import WorkStopped
@@ -45,6 +47,11 @@ class Delivery(Protocol):
     @property
     def counters(self) -> list[Counters]:
         """Each thread's own."""
+        ...
+
+    @property
+    def waiting(self) -> frozenset[Partition]:
+        """Partitions whose polled messages may be in no batch yet; may be read in any thread."""
         ...
 
     def start(self) -> None:
@@ -73,6 +80,8 @@ class StepLoop:
         self._clock = clock or SystemClock()
         self._own_counters = Counters()
         self._delivery: Delivery | None = None
+        self._assignment: Assignment | None = None
+        self._turn_ms = self._clock.monotonic_ms()
 
     @property
     def step(self) -> str:
@@ -82,6 +91,21 @@ class StepLoop:
     def counters(self) -> Counters:
         """What the loop did so far."""
         return Counters.total([self._own_counters] if self._delivery is None else self._delivery.counters)
+
+    def view(self) -> StepView:
+        """What the loop shows of itself, as of now. May be called from any thread."""
+        counters, assignment = self.counters, self._assignment
+        owned = frozenset() if assignment is None else assignment.owned
+        known = {} if assignment is None else assignment.consumer.fetched
+        waiting = frozenset() if self._delivery is None else self._delivery.waiting
+        return StepView.of(
+            self._plan.step,
+            counters,
+            now_ms=self._clock.monotonic_ms(),
+            turn_ms=self._turn_ms,
+            turn_limit_ms=int(self._consumer_settings.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)),
+            lag=lags(owned, known, taken=counters.taken, committed=counters.positions, waiting=waiting),
+        )
 
     def stop(self) -> None:
         """Ask the loop to finish its open batches and return. May be called from any thread."""
@@ -127,12 +151,14 @@ class StepLoop:
         consumer = GroupConsumer(self._consumer_settings, assignment, begin_paused=plan.state is not None)
         closing.callback(consumer.close)
         assignment.attach(consumer, delivery.changed)
+        self._assignment = assignment
         log.info("step starts", step=plan.step, group=group, guarantee=plan.guarantee.value, lanes=plan.lanes)
         delivery.start()
         if plan.guarantee is Guarantee.EXACTLY_ONCE:
             making.settle(range(plan.lanes, min(assignment.lanes_so_far(facts), MAX_LANES)))
         consumer.subscribe(plan.sources)
         while not self._stop.is_set():
+            self._turn_ms = self._clock.monotonic_ms()
             delivery.turn()
             on_turn()
 

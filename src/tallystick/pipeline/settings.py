@@ -19,6 +19,7 @@ COOPERATIVE: Final = "cooperative-sticky"
 """The assignor under which a member keeps what stays with it; the others take all from all, and give it out anew."""
 
 SESSION_TIMEOUT_MS: Final = 45_000
+MAX_POLL_INTERVAL_MS: Final = 300_000
 TRANSACTION_TIMEOUT_MS: Final = 30_000
 
 # librdkafka's "rebootstrap" (KIP-899) drops every broker handle when none can be reached: with the only broker killed
@@ -36,6 +37,7 @@ _CONSUMER_DEFAULTS: Final[Settings] = {
     "partition.assignment.strategy": "range",  # co-partitioned sources of a step go to one member
     "fetch.wait.max.ms": 100,
     "log.connection.close": False,
+    "statistics.interval.ms": 5000,  # lag is read from them
 }
 
 _PRODUCER_DEFAULTS: Final[Settings] = {
@@ -137,7 +139,7 @@ def producer_settings(user: Mapping[str, Any], consumer: Mapping[str, Any], *, g
 def _check_timeouts(producer: Mapping[str, Any], consumer: Mapping[str, Any]) -> None:
     transaction_ms = int(producer["transaction.timeout.ms"])
     session_ms = int(consumer.get("session.timeout.ms", SESSION_TIMEOUT_MS))
-    poll_ms = int(consumer.get("max.poll.interval.ms", 300_000))
+    poll_ms = int(consumer.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS))
     if transaction_ms >= session_ms:
         raise ConfigurationError(
             f"transaction.timeout.ms={transaction_ms} is not below session.timeout.ms={session_ms}",

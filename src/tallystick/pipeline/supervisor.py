@@ -8,12 +8,14 @@ past (rule 5). One that keeps dying waits longer each time, and after ``max_rest
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,7 @@ import structlog
 
 from tallystick.errors import ConfigurationError
 from tallystick.killpoints import ENV_KILL_AT
+from tallystick.pipeline.observation.health import Slot
 from tallystick.pipeline.slots import SlotLock
 from tallystick.pipeline.worker_main import Exit
 from tallystick.stopping import StopFlag
@@ -78,6 +81,16 @@ class _Slot:
         self.incarnation = 0
         self.restarts_in_a_row = 0
         self.final_code: int | None = None
+        self._ended: str | None = None
+
+    def shown(self) -> Slot:
+        """For whoever watches, from another thread."""
+        return Slot(
+            is_running=self._process is not None,
+            restarts=max(0, self.incarnation - 1),
+            how=self._ended,
+            running_for_s=time.monotonic() - self._started_at,
+        )
 
     def tick(self, now: float, *, draining: bool) -> None:
         """Notice an end, start what is due."""
@@ -93,7 +106,10 @@ class _Slot:
         if code is None:
             return
         self._process = None
-        if draining or code == 0 or code in _NEVER_RESTARTED:
+        self._ended = _describe(code)
+        if draining and code == -signal.SIGTERM:
+            self.final_code = 0  # it had only just started, and took no signals yet: nothing was open
+        elif draining or code == 0 or code in _NEVER_RESTARTED:
             self.final_code = code
         else:
             self._plan_restart(now, code)
@@ -154,6 +170,11 @@ class Supervisor:
             raise ConfigurationError(f"slots {list(config.slots)} are not a set of names")
         self._config = config
         self._stopping = StopFlag()
+        self._slots: tuple[_Slot, ...] = ()
+
+    def slots(self) -> dict[str, Slot]:
+        """Each slot as it is now. May be called from any thread."""
+        return {slot.name: slot.shown() for slot in self._slots}
 
     def stop(self) -> None:
         """Drain all workers; ``run`` returns then. Safe in a signal handler."""
@@ -164,6 +185,7 @@ class Supervisor:
         slots: list[_Slot] = []
         try:
             slots.extend(_Slot(name, self._config) for name in self._config.slots)
+            self._slots = tuple(slots)
             while not self._stopping.wait(_POLL_S):
                 now = time.monotonic()
                 for slot in slots:
@@ -197,8 +219,14 @@ def worker_command(app: str, *, bootstrap: str, options: Mapping[str, Any]) -> t
     return tuple(command)
 
 
-def run_supervised(config: SupervisorConfig) -> int:
-    """``Supervisor.run`` with SIGTERM and SIGINT draining the workers; for a command line."""
+Watching = Callable[[Supervisor], AbstractContextManager[object]]
+
+
+def run_supervised(config: SupervisorConfig, *, watching: Watching | None = None) -> int:
+    """``Supervisor.run`` with SIGTERM and SIGINT draining the workers; for a command line.
+
+    ``watching`` is opened before the first worker starts and is closed after the last has ended.
+    """
     supervisor = Supervisor(config)
 
     def drain(_number: int, _frame: FrameType | None) -> None:
@@ -206,7 +234,8 @@ def run_supervised(config: SupervisorConfig) -> int:
 
     before = {number: signal.signal(number, drain) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        return supervisor.run()
+        with contextlib.nullcontext() if watching is None else watching(supervisor):
+            return supervisor.run()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.counters import StatsFile
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.loop import StepLoop
+from tallystick.pipeline.observation import StepView, View, ViewFile
 from tallystick.pipeline.plan import LoopPlan, the_one
 from tallystick.stopping import StopFlag
 
@@ -35,6 +36,7 @@ Setting = str | int | float | bool
 _DRAIN_TIMEOUT_S: Final = 60.0
 _LOOK_S: Final = 0.02
 _STATS_INTERVAL_S: Final = 0.2
+_VIEW_INTERVAL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class WorkerConfig:
     ``producer_config`` are librdkafka's settings; one that contradicts the guarantee is refused.
     ``stats_dir`` is a folder in which each incarnation of a worker appends its counters as JSON lines. ``state_dir``
     keeps local copies of keyed state between runs, in a folder for each group and slot; without it each start reads
-    the whole changelogs.
+    the whole changelogs. ``view_dir`` is a folder in which ``SLOT.view.json`` shows the worker as it is, for metrics and health; it is replaced each second.
     """
 
     bootstrap: str
@@ -63,6 +65,7 @@ class WorkerConfig:
     producer_config: Mapping[str, Setting] = field(default_factory=dict)
     stats_dir: Path | None = None
     state_dir: Path | None = None
+    view_dir: Path | None = None
 
 
 def run_worker(app: App, config: WorkerConfig, *, stop: threading.Event | None = None) -> None:
@@ -76,11 +79,13 @@ def run_worker(app: App, config: WorkerConfig, *, stop: threading.Event | None =
     if not app.steps:
         raise ConfigurationError(f"application {app.name!r} has no steps")
     stopping = stop or StopFlag()
+    shown = _Shown(app, config)
     threads = [_StepThread(StepLoop(plan, stop=stopping), config) for plan in plans(app, config)]
     with _Signals(stopping):
         for thread in threads:
             thread.start()
         while not stopping.is_set():  # never wait: a handler of this thread sets it, and the caller's may have a lock
+            shown.show(threads)
             time.sleep(_LOOK_S)
         deadline = time.monotonic() + _DRAIN_TIMEOUT_S
         for thread in threads:
@@ -135,6 +140,34 @@ def _plan(app: App, step: Step, config: WorkerConfig) -> LoopPlan:
     )
 
 
+class _Shown:
+    """Shows the worker each second, from the thread that waits for nothing: so a step that hangs is seen to hang."""
+
+    def __init__(self, app: App, config: WorkerConfig) -> None:
+        self._file = ViewFile(config.view_dir, config.slot) if config.view_dir else None
+        self._slot = config.slot
+        self._guarantee = app.guarantee.value
+        self._started_at_ms = time.time_ns() // 1_000_000
+        self._next = 0.0
+
+    def show(self, threads: Sequence[_StepThread]) -> None:
+        if self._file is None or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _VIEW_INTERVAL_S
+        view = View(
+            slot=self._slot,
+            pid=os.getpid(),
+            at_ms=time.time_ns() // 1_000_000,
+            started_at_ms=self._started_at_ms,
+            guarantee=self._guarantee,
+            steps=tuple(thread.view() for thread in threads),
+        )
+        try:
+            self._file.write(view)
+        except OSError as error:  # a full disk must not stop the work; health says that the view is old
+            log.warning("view not written", error=str(error))
+
+
 class _StepThread(threading.Thread):
     """Runs one loop; keeps what it raised, and stops the others then."""
 
@@ -147,6 +180,9 @@ class _StepThread(threading.Thread):
         self._next_write = 0.0
         self._context = contextvars.copy_context()  # so that its log lines name slot and pid
         self.raised: BaseException | None = None
+
+    def view(self) -> StepView:
+        return self._loop.view()
 
     def run(self) -> None:
         self._context.run(self._run)

@@ -6,7 +6,6 @@ Owns: the process. Must not know: routes. The command line (``__main__`` and ``t
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ import uvicorn
 
 from tallystick.clock import SystemClock
 from tallystick.errors import ConfigurationError
+from tallystick.listening import loopback_address
 from tallystick.sandbox.faults import FaultPlan, parse_option
 from tallystick.sandbox.provider import SandboxProvider
 from tallystick.sandbox.server import build_application
@@ -35,7 +35,7 @@ def serve(
     ready_file: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises ``ConfigurationError`` for settings that make no sense."""
-    host, port = _address(listen)
+    host, port = loopback_address(listen, option="--listen", why="the sandbox has no access control")
     if window_ms < 1:
         raise ConfigurationError(f"a window of {window_ms} ms holds no key")
     plan = FaultPlan(seed=seed) if faults is None else parse_option(faults, seed=seed)
@@ -73,17 +73,3 @@ def _announce(line: str, ready_file: Path | None) -> None:
         partial = ready_file.with_suffix(".tmp")
         partial.write_text(line)
         partial.replace(ready_file)
-
-
-def _address(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
-    if not port.isdecimal() or int(port) > 65_535:
-        raise ConfigurationError(f"--listen {listen!r} is not host:port")
-    try:
-        loopback = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback
-    except ValueError:
-        raise ConfigurationError(f"--listen {listen!r}: the host is no IP address") from None
-    if not loopback:
-        raise ConfigurationError(f"--listen {listen!r}: the sandbox has no access control", remedy="Use 127.0.0.1")
-    return host, int(port)

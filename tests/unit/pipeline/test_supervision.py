@@ -124,6 +124,15 @@ def test_a_worker_that_does_not_drain_is_killed(tmp_path: Path) -> None:
     assert running.code == Exit.FAILED
 
 
+def test_a_worker_that_was_told_to_stop_before_it_took_signals_has_ended_well(tmp_path: Path) -> None:
+    body = "signal.signal(signal.SIGTERM, signal.SIG_DFL); open(os.path.join({!r}, 'early'), 'w').close()"
+    with Running(tmp_path, body=body.format(str(tmp_path)), slots=("a",)) as running:
+        eventually((tmp_path / "early").exists)
+        running.supervisor.stop()
+        running.join()
+    assert running.code == 0
+
+
 def test_a_slot_is_taken_once_per_machine(tmp_path: Path) -> None:
     with SlotLock(tmp_path, "a"):
         with pytest.raises(ConfigurationError) as refusal:

@@ -19,12 +19,12 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from tallystick.broker.groups.classic.group import ClassicGroup
-from tallystick.broker.metrics.histogram import Histogram
 from tallystick.broker.metrics.log_counts import LogCounts
 from tallystick.broker.metrics.meter import Meter
 from tallystick.broker.node import Node
 from tallystick.broker.topics import Topic
 from tallystick.broker.transactions.coordinator import OPEN
+from tallystick.histogram import Histogram
 
 _PREFIX: Final = "tallystick_"
 MAX_TOPICS: Final = 1_000

@@ -12,7 +12,7 @@ from collections import defaultdict
 from functools import cache
 from typing import Any, Final
 
-from tallystick.broker.metrics.histogram import Histogram
+from tallystick.histogram import Histogram
 from tallystick.wire.errors import ErrorCode
 
 _NONE: Final = ErrorCode.none

@@ -16,8 +16,8 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from tallystick.broker.security.listeners import is_loopback
 from tallystick.errors import ConfigurationError
+from tallystick.listening import is_loopback
 
 logger = structlog.get_logger(__name__)
 

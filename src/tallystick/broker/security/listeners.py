@@ -14,6 +14,7 @@ from typing import Final
 
 from tallystick.broker.security.settings import ListenerSettings
 from tallystick.errors import ConfigurationError
+from tallystick.listening import is_loopback
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -66,14 +67,6 @@ def parse_address(text: str, *, setting: str) -> tuple[str, int]:
         raise ConfigurationError(f"{setting} {text!r} is not host:port", remedy="An IPv6 address stands in brackets.")
     host = host.removeprefix("[").removesuffix("]")
     return (LOOPBACK if host in ("", "localhost") else host), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address; a name that is no address counts as reachable."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_listeners(settings: ListenerSettings) -> tuple[Listener, ...]:

@@ -16,7 +16,7 @@ import structlog
 from tallystick.broker.security import plain
 from tallystick.broker.security.authentication import Authentication
 from tallystick.broker.security.authorizer import Authorizer
-from tallystick.broker.security.listeners import Listener, check_exposure, is_loopback, read_listeners
+from tallystick.broker.security.listeners import Listener, check_exposure, read_listeners
 from tallystick.broker.security.mechanism import Exchange
 from tallystick.broker.security.scram import BY_NAME, NONCE_BYTES, ScramMechanism, ScramServer
 from tallystick.broker.security.settings import SecuritySettings
@@ -24,6 +24,7 @@ from tallystick.broker.security.store import SecurityStore
 from tallystick.broker.security.tls import server_context
 from tallystick.broker.security.users import given_users
 from tallystick.errors import ConfigurationError
+from tallystick.listening import is_loopback
 
 logger = structlog.get_logger(__name__)
 

@@ -26,6 +26,7 @@ from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, failure
 from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.membership import Membership
 from tallystick.pipeline.kafka_client.partitions import Partition, positions, stored
+from tallystick.pipeline.observation.lag import Fetched, fetched
 from tallystick.pipeline.settings import COOPERATIVE
 from tallystick.pipeline.starts import StoredOffset
 
@@ -57,8 +58,11 @@ class GroupConsumer:
         self._group = str(settings["group.id"])
         self._cooperative = settings.get("partition.assignment.strategy") == COOPERATIVE
         self._raised: BaseException | None = None
+        self.fetched: Mapping[Partition, Fetched] = {}
+        """What the client last said of its partitions; replaced as a whole, and read by any thread."""
         self._consumer = confluent_kafka.Consumer(
-            {**settings, "error_cb": self._on_error}, logger=client_logger(self._group, lambda _facility, _text: None)
+            {**settings, "error_cb": self._on_error, "stats_cb": self._on_statistics},
+            logger=client_logger(self._group, lambda _facility, _text: None),
         )
 
     def subscribe(self, topics: Sequence[str]) -> None:
@@ -189,6 +193,9 @@ class GroupConsumer:
                 raise kind(f"consume of {place}: {failure.name}: {failure.text}")
             log.warning("consume", place=place, error=failure.name, text=failure.text)
         return good
+
+    def _on_statistics(self, raw: str) -> None:
+        self.fetched = fetched(raw)
 
     def _on_error(self, error: KafkaError) -> None:
         failure = failure_of(error)

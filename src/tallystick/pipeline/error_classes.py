@@ -87,6 +87,9 @@ _GROUP_CHANGED: Final = frozenset({22, 25, 27, STALE_MEMBER_EPOCH})
 
 _NO_ANSWER: Final = frozenset({TIMED_OUT, TRANSPORT, ALL_BROKERS_DOWN, 7})  # 7: REQUEST_TIMED_OUT
 
+_COORDINATOR_MOVES: Final = frozenset({14, 15, 16})
+"""COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR: librdkafka flags not all of them."""
+
 _BENIGN_DELIVERY: Final = frozenset({PURGED_QUEUE, PURGED_INFLIGHT})
 
 
@@ -109,7 +112,7 @@ def classify(failure: Failure, operation: Operation) -> type[TallystickError]:
         return AbortableError
     if failure.code in _GROUP_CHANGED:
         return AbortableError
-    if failure.retriable or failure.code in _NO_ANSWER:
+    if failure.retriable or failure.code in _NO_ANSWER | _COORDINATOR_MOVES:
         return RetriableError
     return FatalError
 

@@ -122,3 +122,9 @@ def test_our_numbers_are_the_clients(ours: str, theirs: str) -> None:
 def test_every_code_has_a_class(operation: Operation) -> None:
     for code in range(-200, 130):
         assert issubclass(classify(failure(code), operation), TallystickError)
+
+
+@pytest.mark.parametrize("code", [14, 15, 16])
+@pytest.mark.parametrize("operation", [Operation.LOOK_UP, Operation.COMMITTED, Operation.COMMIT_OFFSETS])
+def test_a_coordinator_that_moves_or_loads_is_waited_for_even_without_a_flag(code: int, operation: Operation) -> None:
+    assert classify(Failure(code, "COORDINATOR", "moves"), operation) is RetriableError

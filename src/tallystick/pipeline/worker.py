@@ -52,8 +52,8 @@ class WorkerConfig:
     ``producer_config`` are librdkafka's settings; one that contradicts the guarantee is refused.
     ``stats_dir`` is a folder in which each incarnation of a worker appends its counters as JSON lines. ``state_dir``
     keeps local copies of keyed state between runs, in a folder for each group and slot; without it each start reads
-    the whole changelogs. ``view_dir`` is a folder in which ``SLOT.view.json`` shows the worker as it is, for metrics and
-    health; it is replaced each second.
+    the whole changelogs. ``view_dir`` is a folder in which ``SLOT.view.json`` shows the worker as it is, for metrics
+    and health; it is replaced each second.
     """
 
     bootstrap: str

@@ -154,6 +154,7 @@ class SupervisedWorkers:
         lanes: int = 1,
         partitions: int = 2,
         on_failure: str = "dead-letter",
+        app: str = "tests.support.pipeline_app:build",
         options: Sequence[str] = (),
     ) -> None:
         self.folder = folder
@@ -184,7 +185,7 @@ class SupervisedWorkers:
         options += ["--consumer", "session.timeout.ms=8000", "--consumer", "heartbeat.interval.ms=500"]
         options += ["--producer", "transaction.timeout.ms=7000", "--lanes", str(lanes)]
         code = "import typer; from tallystick.cli.run import run; typer.run(run)"
-        command = [sys.executable, "-c", code, "tests.support.pipeline_app:build", *options]
+        command = [sys.executable, "-c", code, app, *options]
         with (folder / "log.jsonl").open("w") as log:
             self._process = subprocess.Popen(command, env=environment, stderr=log, cwd=folder)
 

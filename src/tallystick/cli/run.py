@@ -46,6 +46,9 @@ def run(
     run_dir: Annotated[
         Path | None, typer.Option(help="Folder for SLOT.lock and SLOT.pid; default: one per user and group.")
     ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Folder for local copies of keyed state; default: 'state' in the run folder.")
+    ] = None,
     max_restarts: Annotated[int, typer.Option(min=0, help="Restarts of a worker in a row before all stop.")] = 20,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; JSON lines on stderr.")] = "info",
 ) -> None:
@@ -58,6 +61,7 @@ def run(
     """
     configure_logs(log_level)
     slots = tuple(f"{slot_prefix}-{number}" for number in range(workers))
+    folder = run_dir or _default_run_dir(group or app)
     options = {
         "group": group,
         "guarantee": guarantee.value if guarantee else None,
@@ -67,9 +71,9 @@ def run(
         "consumer-config": json.dumps(_settings(consumer)),
         "producer-config": json.dumps(_settings(producer)),
         "stats-dir": stats_dir,
+        "state-dir": state_dir or folder / "state",
         "log-level": log_level,
     }
-    folder = run_dir or _default_run_dir(group or app)
     try:
         watching = None if metrics_listen is None else _watching(metrics_listen, folder)
         if watching is not None:

@@ -107,6 +107,7 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
         producer_config=_settings(options.producer_config),
         stats_dir=options.stats_dir,
         view_dir=options.view_dir,
+        state_dir=options.state_dir,
     )
 
 
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--producer-config", default="{}", help="librdkafka settings as a JSON object")
     parser.add_argument("--stats-dir", type=Path)
     parser.add_argument("--view-dir", type=Path, help="folder for SLOT.view.json, what metrics are made of")
+    parser.add_argument("--state-dir", type=Path, help="folder for local copies of keyed state")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
     return parser

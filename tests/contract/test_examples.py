@@ -57,6 +57,23 @@ def test_the_application_of_the_readme_charges_each_purchase_once(tmp_path: Path
     assert sorted((one["customer"], one["amount_minor"]) for one in charges) == due
 
 
+def test_the_traced_application_shows_each_event_and_passes_its_trace_on(tmp_path: Path) -> None:
+    with EmbeddedBroker(num_partitions=2) as broker:
+        _produce(broker.bootstrap)
+        command = [sys.executable, "-m", "tallystick.cli.main", "run", "traced_shop:app", "--run-dir", str(tmp_path)]
+        command += ["--bootstrap", broker.bootstrap]
+        subprocess.run([sys.executable, "-c", CREATE, broker.bootstrap, "charges"], check=True)
+        _run_until(command, bootstrap=broker.bootstrap, topic="charges", folder=tmp_path)
+        charges = read_topics(broker.bootstrap, ["charges"])["charges"]
+    lines = (tmp_path / "log").read_text().splitlines()
+    spans = [json.loads(line) for line in lines if line.startswith('{"name"')]
+    processed = {span["context"]["span_id"].removeprefix("0x") for span in spans if span["name"] == "process purchases"}
+    assert len(processed) == len(PURCHASES)
+    assert {dict(record.headers)["traceparent"].decode().split("-")[2] for record in charges} == processed
+    outcomes = {span["attributes"]["tallystick.outcome"] for span in spans if span["name"] == "batch rate"}
+    assert outcomes == {"committed"}
+
+
 def test_the_loop_alone_copies_each_record_once(tmp_path: Path) -> None:
     with EmbeddedBroker(num_partitions=2) as broker:
         _produce(broker.bootstrap)

@@ -72,6 +72,7 @@ class AtMostOnce:
         except WorkPostponed as failure:
             self._lose(len(batch.records), failure)
             return []
+        self._parts.work.finished(batch)
         self._parts.counters.dead_letters += dead_letters
         reach(places.AFTER_PROCESS)
         return outputs

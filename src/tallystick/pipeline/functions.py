@@ -8,7 +8,7 @@ nothing behind, because its outputs are kept only when it returns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from tallystick.errors import TallystickError
 from tallystick.pipeline.context import Context, Emit
@@ -23,6 +23,8 @@ Emits = Emit | Iterable[Emit] | None
 
 class _PerRecord:
     """Runs a call for each record, with the policy's tries; subclasses say what the call is."""
+
+    takes_one_by_one: ClassVar = True  # it may be called with single records, so that each has a span around it
 
     def __init__(self, step: str, on_error: ErrorPolicy, state: LaneState | None = None) -> None:
         self._step = step

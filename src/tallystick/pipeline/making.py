@@ -21,6 +21,7 @@ from tallystick.pipeline.positions import Positions
 from tallystick.pipeline.settings import TRANSACTION_TIMEOUT_MS
 from tallystick.pipeline.state import LaneState, StepState
 from tallystick.pipeline.strategy import Parts
+from tallystick.pipeline.tracing import Tracing
 from tallystick.pipeline.work import BatchWork
 
 log = structlog.get_logger(__name__)
@@ -50,7 +51,13 @@ class Making:
         """The step's processor with its policy; a lane's own."""
         plan = self.plan
         processor = plan.factory() if plan.state is None or state is None else plan.state.factory(state)
-        return BatchWork(processor, step=plan.step, policy=plan.policy, dead_letter_topic=plan.dead_letter_topic)
+        return BatchWork(
+            processor,
+            step=plan.step,
+            policy=plan.policy,
+            dead_letter_topic=plan.dead_letter_topic,
+            tracing=Tracing.found(step=plan.step, group=str(self.consumer_settings["group.id"])),
+        )
 
     def producer(self, lane: int) -> Producer:
         """A new client under the lane's transactional id, if the guarantee has one."""

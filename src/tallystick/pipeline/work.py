@@ -20,6 +20,7 @@ from tallystick.pipeline.failures import FailureBook, dead_letter
 from tallystick.pipeline.policy import ErrorPolicy, OnFailure, StoppedByPolicy
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Output, Record
+from tallystick.pipeline.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -47,15 +48,26 @@ class WorkStopped(WorkNotDone):
 class BatchWork:
     """One step's processor with its error policy."""
 
-    def __init__(self, processor: Processor, *, step: str, policy: ErrorPolicy, dead_letter_topic: str) -> None:
+    def __init__(
+        self,
+        processor: Processor,
+        *,
+        step: str,
+        policy: ErrorPolicy,
+        dead_letter_topic: str,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._processor = processor
         self._step = step
         self._policy = policy
         self._dead_letter_topic = dead_letter_topic
+        self._tracing = tracing
         self.failures = FailureBook()
 
     def process(self, batch: Batch) -> tuple[list[Output], int]:
         """The outputs of the batch in input order, dead letters among them, and the number of those."""
+        if self._tracing is not None:
+            self._tracing.begin(batch)
         condemned = self._condemned(batch)
         good = [record for index, record in enumerate(batch.records) if index not in condemned]
         results = iter(self._results(good) if good else ())
@@ -72,6 +84,8 @@ class BatchWork:
 
     def finished(self, batch: Batch) -> None:
         """The batch counts: forget its failures."""
+        if self._tracing is not None:
+            self._tracing.end("committed")
         if self.failures.is_empty:
             return
         for record in batch.records:
@@ -85,6 +99,8 @@ class BatchWork:
             self.failures.condemn(batch.records[0], error)
 
     def close(self) -> None:
+        if self._tracing is not None:
+            self._tracing.end("taken back")
         self._processor.close()
 
     def _condemned(self, batch: Batch) -> dict[int, Poisoned]:
@@ -101,7 +117,10 @@ class BatchWork:
     def _results(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
         place = f"step {self._step!r}, {len(records)} records from {_place(records[0])}"
         try:
-            results = self._processor.process(records)
+            if self._tracing is None:
+                results = self._processor.process(records)
+            else:
+                results = self._tracing.process(self._processor, records)
         except (RetriableError, AmbiguousOutcome, AbortableError) as error:
             raise WorkPostponed(f"{place}: {error}", error) from error
         except TallystickError as error:

@@ -16,12 +16,13 @@ A minimal application::
 from __future__ import annotations
 
 from tallystick.pipeline.app import App, Step
-from tallystick.pipeline.context import Context, Emit, emit
+from tallystick.pipeline.context import BatchContext, Context, Emit, Emits, emit, emit_each
 from tallystick.pipeline.exactly_once_loop import ExactlyOnceLoop
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure, StoppedByPolicy
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Headers, Output, Record
+from tallystick.pipeline.serdes import Json, Raw, Serde, Text
 from tallystick.pipeline.state import StateView, Store, UnreadableState
 from tallystick.pipeline.topics import DecodeError, Topic
 from tallystick.pipeline.worker import WorkerConfig, run_worker
@@ -30,25 +31,32 @@ __all__ = [
     "DEAD_LETTER",
     "STOP",
     "App",
+    "BatchContext",
     "Context",
     "DecodeError",
     "Emit",
+    "Emits",
     "ErrorPolicy",
     "ExactlyOnceLoop",
     "Guarantee",
     "Headers",
+    "Json",
     "OnFailure",
     "Output",
     "Poisoned",
     "Processor",
+    "Raw",
     "Record",
+    "Serde",
     "StateView",
     "Step",
     "StoppedByPolicy",
     "Store",
+    "Text",
     "Topic",
     "UnreadableState",
     "WorkerConfig",
     "emit",
+    "emit_each",
     "run_worker",
 ]

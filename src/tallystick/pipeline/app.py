@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from tallystick.errors import ConfigurationError
 from tallystick.ids import TransactionalId
-from tallystick.pipeline.context import Context, Emit
+from tallystick.pipeline.batch_functions import BatchFunctionProcessor, BatchResult
+from tallystick.pipeline.context import BatchContext, Context, Emit
 from tallystick.pipeline.functions import FunctionProcessor
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.plan import the_one
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 StepFunction = Callable[[T, Context], Emit | Iterable[Emit] | None]
 """A step: gets one event and its context, returns or yields what to write. It may be called again (rule 25)."""
+
+
+BatchFunction = Callable[[list[T], BatchContext], BatchResult]
+"""A batch function: gets the events of a batch and their context, returns one result for each (rule 25)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +70,58 @@ class App:
     def step(
         self,
         *,
-        source: Topic[T],
+        source: Topic[T] | Sequence[Topic[Any]],
         name: str | None = None,
         on_error: ErrorPolicy = DEAD_LETTER,
         emits: Sequence[Topic[Any]] = (),
         state: Sequence[AnyStore] = (),
     ) -> Callable[[StepFunction[T]], StepFunction[T]]:
-        """Declare the decorated function as a step that reads ``source``.
+        """Declare the decorated function as a step that reads ``source``: it gets one event at a time.
 
+        ``source`` may be several topics: the function then gets the events of each, and ``context.topic`` tells which.
         ``name`` is the function's by default. ``emits`` lists topics that the worker creates before it starts.
         ``state`` lists the stores that ``context.state`` gives the function, under exactly-once.
         """
+        sources = _topics(source)
 
         def declare(function: StepFunction[T]) -> StepFunction[T]:
             step_name = name or function.__name__
 
             def factory() -> Processor:
-                return FunctionProcessor(step_name, source, function, on_error)
+                return FunctionProcessor(step_name, sources, function, on_error)
 
             def holding(held: LaneState) -> Processor:
-                return FunctionProcessor(step_name, source, function, on_error, held)
+                return FunctionProcessor(step_name, sources, function, on_error, held)
 
             self._declare(
-                step_name, [source], factory, on_error, emits, state=self._state_plan(step_name, state, holding)
+                step_name, sources, factory, on_error, emits, state=self._state_plan(step_name, state, holding)
             )
+            return function
+
+        return declare
+
+    def batch(
+        self,
+        *,
+        source: Topic[T] | Sequence[Topic[Any]],
+        name: str | None = None,
+        on_error: ErrorPolicy = DEAD_LETTER,
+        emits: Sequence[Topic[Any]] = (),
+    ) -> Callable[[BatchFunction[T]], BatchFunction[T]]:
+        """Declare the decorated function as a step that gets all events of a batch at once.
+
+        It returns one result for each of them, in their order (rule 25). What it raises blames no record: it then gets
+        the records one by one, and ``on_error`` says what becomes of the one that fails alone.
+        """
+        sources = _topics(source)
+
+        def declare(function: BatchFunction[T]) -> BatchFunction[T]:
+            step_name = name or function.__name__
+
+            def factory() -> Processor:
+                return BatchFunctionProcessor(step_name, sources, function)
+
+            self._declare(step_name, sources, factory, on_error, emits)
             return function
 
         return declare
@@ -162,3 +195,7 @@ class App:
             topics[topic_name] = partitions or topics.get(topic_name)
         names = tuple(dict.fromkeys(topic if isinstance(topic, str) else topic.name for topic in sources))
         self._steps[name] = Step(name, names, factory, on_error, topics, processor, state)
+
+
+def _topics(source: Topic[Any] | Sequence[Topic[Any]]) -> list[Topic[Any]]:
+    return [source] if isinstance(source, Topic) else list(source)

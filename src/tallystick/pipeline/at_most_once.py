@@ -6,6 +6,7 @@ Owns: that order. Must not know: transactions. What fails after the commit is lo
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -64,7 +65,7 @@ class AtMostOnce:
     def close(self) -> None:
         self._producer.discard()
 
-    def _process(self, batch: Batch) -> list[Output]:
+    def _process(self, batch: Batch) -> Sequence[Output]:
         try:
             outputs, dead_letters = self._parts.work.process(batch)
         except WorkFailed:
@@ -77,7 +78,7 @@ class AtMostOnce:
         reach(places.AFTER_PROCESS)
         return outputs
 
-    def _process_single(self, batch: Batch) -> list[Output]:
+    def _process_single(self, batch: Batch) -> Sequence[Output]:
         while True:  # bounded by the policy's tries: then the record is a dead letter
             try:
                 outputs, dead_letters = self._parts.work.process(batch)
@@ -90,7 +91,7 @@ class AtMostOnce:
             self._parts.counters.dead_letters += dead_letters
             return outputs
 
-    def _produce(self, outputs: list[Output]) -> None:
+    def _produce(self, outputs: Sequence[Output]) -> None:
         try:
             self._producer.produce(outputs)
             reach(places.AFTER_PRODUCE)

@@ -1,28 +1,18 @@
-"""A batch of records as polled, with their event ids.
+"""A batch as polled: its records with their event ids, and the positions behind them.
 
-Owns: ``Batch``, ``EventIds``. Must not know: librdkafka beyond the shape of a message.
+Owns: ``Batch``, ``EventIds``. Must not know: librdkafka beyond the shape of a message, what is in the records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import compress, pairwise
+from operator import ne
 
 from tallystick.ids import EVENT_ID_HEADER, EventId, PositionIds, parse_event_id
-from tallystick.pipeline.records import Headers, Record
-
-
-class Message(Protocol):
-    """What is read of a client's message."""
-
-    def topic(self) -> str: ...
-    def partition(self) -> int: ...
-    def offset(self) -> int: ...
-    def key(self) -> bytes | None: ...
-    def value(self) -> bytes | None: ...
-    def headers(self) -> list[tuple[str, bytes]] | None: ...
-    def timestamp(self) -> tuple[int, int]: ...
+from tallystick.pipeline.polled import Message, MessageHeaders, Polled, Run
+from tallystick.pipeline.records import Record
 
 
 class BadEventId(ValueError):
@@ -37,54 +27,65 @@ class Batch:
     the batch, the offset of its last record plus one: what to commit (rule 8).
     """
 
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     rejected: Mapping[int, BadEventId]
     positions: Mapping[tuple[str, int], int]
+    runs: Sequence[Run] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class EventIds:
     """Where a record without an id of its own gets one from: its position, on this cluster, in this topic (rule 26)."""
 
-    cluster_id: str
-    topic_ids: Mapping[str, str]
+    def __init__(self, cluster_id: str, topic_ids: Mapping[str, str]) -> None:
+        self._cluster_id = cluster_id
+        self._topic_ids = topic_ids
+        self._of: dict[tuple[str, int], PositionIds] = {}
+        self._only = next(iter(topic_ids)) if len(topic_ids) == 1 else None
 
     def of_partition(self, topic: str, partition: int) -> PositionIds:
-        return PositionIds(cluster_id=self.cluster_id, topic_id=self.topic_ids[topic], partition=partition)
+        place = (topic, partition)
+        ids = self._of.get(place)
+        if ids is None:
+            topic_id = self._topic_ids[topic]
+            ids = self._of[place] = PositionIds(cluster_id=self._cluster_id, topic_id=topic_id, partition=partition)
+        return ids
 
-    def batch(self, messages: Iterable[Message]) -> Batch:
+    def batch(self, messages: Sequence[Message]) -> Batch:
         """The messages as records; the id in the header first, else the position's."""
-        records: list[Record] = []
+        runs = self._runs(messages)
         rejected: dict[int, BadEventId] = {}
-        positions: dict[tuple[str, int], int] = {}
-        by_position: dict[tuple[str, int], PositionIds] = {}
-        for message in messages:
-            place = topic, partition = message.topic(), message.partition()
-            offset, headers, event_id = message.offset(), message.headers(), None
-            if headers:
-                try:
-                    event_id = _id_in(headers)
-                except BadEventId as error:
-                    rejected[len(records)] = error
-            if event_id is None:
-                ids = by_position.get(place)
-                if ids is None:
-                    ids = by_position[place] = self.of_partition(topic, partition)
-                event_id = ids.at(offset)
-            kept: Headers = tuple(headers) if headers else ()
-            timestamp_ms = message.timestamp()[1]
-            records.append(
-                Record(topic, partition, offset, message.key(), message.value(), kept, timestamp_ms, event_id)
-            )
-            positions[place] = offset + 1
-        return Batch(tuple(records), rejected, positions)
+        given: list[EventId | None] | None = None
+        kind = type(messages[0]) if messages else Message
+        headers = list(map(kind.headers, messages))
+        if headers.count(None) != len(headers):
+            given = [_id_in(one, index, rejected) if one else None for index, one in enumerate(headers)]
+        positions = {(run.topic, run.partition): run.offsets[-1] + 1 for run in runs}
+        return Batch(Polled(messages, runs, headers, given), rejected, positions, runs)
+
+    def _runs(self, messages: Sequence[Message]) -> list[Run]:
+        """Where topic or partition changes. librdkafka hands out many messages of one partition in a row."""
+        if not messages:
+            return []
+        kind = type(messages[0])
+        partitions, offsets = list(map(kind.partition, messages)), list(map(kind.offset, messages))
+        count = len(messages)
+        cuts = {*compress(range(1, count), map(ne, partitions, partitions[1:]))}
+        if self._only is None:
+            topics = list(map(kind.topic, messages))
+            cuts.update(compress(range(1, count), map(ne, topics, topics[1:])))
+        edges = [0, *sorted(cuts), count]
+        return [
+            Run(self._only or messages[start].topic(), partitions[start], offsets[start:end], self.of_partition)
+            for start, end in pairwise(edges)
+        ]
 
 
-def _id_in(headers: Iterable[tuple[str, bytes]]) -> EventId | None:
+def _id_in(headers: MessageHeaders, index: int, rejected: dict[int, BadEventId]) -> EventId | None:
     for name, raw in headers:
         if name == EVENT_ID_HEADER:
             try:
                 return parse_event_id(raw or b"")
             except ValueError as error:
-                raise BadEventId(f"header {EVENT_ID_HEADER} is {raw!r}: {error}") from error
+                rejected[index] = BadEventId(f"header {EVENT_ID_HEADER} is {raw!r}: {error}")
+                return None
     return None

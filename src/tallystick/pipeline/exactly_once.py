@@ -7,8 +7,7 @@ errors are recognised (``error_classes``), what the step does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -59,7 +58,7 @@ class ExactlyOnce:
         self._cycle = Cycle()
         self._producer: Producer | None = None
         self._batch: Batch | None = None
-        self._outputs: list[Output] = []
+        self._outputs: Sequence[Output] = ()
         self._dead_letters = 0
         self._membership: Membership | None = None
         self._deadline_ms = 0
@@ -274,7 +273,10 @@ class ExactlyOnce:
 
     def _produce(self) -> None:
         state = self._parts.state
-        self._live_producer().produce(self._outputs if state is None else chain(self._outputs, state.changes()))
+        producer = self._live_producer()
+        producer.produce(self._outputs)
+        if state is not None:
+            producer.produce(list(state.changes()))
         self._to(Event.PRODUCED)
         reach(places.AFTER_PRODUCE)
 
@@ -336,7 +338,7 @@ class ExactlyOnce:
         return self._parts.clock.monotonic_ms() >= self._deadline_ms
 
     def _drop_batch(self) -> None:
-        self._batch, self._outputs, self._dead_letters, self._membership = None, [], 0, None
+        self._batch, self._outputs, self._dead_letters, self._membership = None, (), 0, None
         if self._parts.state is not None:
             self._parts.state.drop()
         self._parts.counters.open_since_ms = None

@@ -76,7 +76,7 @@ class Inline:
             assignment.rewind()
             return
         batch = self._ids.batch(messages)
-        self._counters.records_replayed += self._replays.count(batch)
+        self._counters.records_replayed += self._replays.count(batch.runs)
         self._counters.taken.update(batch.positions)
         self._strategy.deliver(batch)
 

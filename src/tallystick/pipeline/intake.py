@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tallystick.pipeline.batch import Message
+from tallystick.pipeline.polled import Message
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of values that wait for one lane; then its partitions are paused."""

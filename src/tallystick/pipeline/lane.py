@@ -173,7 +173,7 @@ class Lane:
             if taken.messages:
                 self.busy_since_ms = clock.monotonic_ms()
                 batch = self._ids.batch(taken.messages)
-                self.counters.records_replayed += replays.count(batch)
+                self.counters.records_replayed += replays.count(batch.runs)
                 self.counters.taken.update(batch.positions)
                 strategy.deliver(batch)
                 self.busy_since_ms = None

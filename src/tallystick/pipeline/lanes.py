@@ -18,13 +18,14 @@ import structlog
 from tallystick.errors import FatalError
 from tallystick.ids import lane_of
 from tallystick.pipeline.assignment import Assignment
-from tallystick.pipeline.batch import EventIds, Message
+from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.errands import Errands, When
 from tallystick.pipeline.intake import Doorbell, Intake
 from tallystick.pipeline.kafka_client import Partition
 from tallystick.pipeline.lane import Lane, LanePositions
 from tallystick.pipeline.making import Making
+from tallystick.pipeline.polled import Message
 from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS
 
 log = structlog.get_logger(__name__)

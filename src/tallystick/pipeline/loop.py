@@ -136,7 +136,7 @@ class StepLoop:
             state = self._step_state(plan.state, making, cluster_id, facts)
             closing.callback(state.close)
             making = replace(making, state=state)
-        ids = EventIds(cluster_id, {name: known.topic_id for name, known in facts.items()})
+        ids = EventIds(cluster_id, {name: facts[name].topic_id for name in plan.sources})
         assignment = Assignment(
             group=group,
             cluster=making.cluster,

@@ -1,6 +1,6 @@
-"""What flows through a pipeline: a record read and a record to be written.
+"""What flows through a pipeline: a record read, a record that a step wants written, a record to be written.
 
-Owns: the two value types that every part of the pipeline and the boundary share. Must not know: librdkafka.
+Owns: the value types that every part of the pipeline and the boundary share. Must not know: librdkafka.
 """
 
 from __future__ import annotations
@@ -26,6 +26,21 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
     timestamp_ms: int
     event_id: EventId
+
+
+class Emit(msgspec.Struct, frozen=True, gc=False):
+    """One record that a step wants written, encoded. Without ``event_id`` it gets the derived id of its place.
+
+    ``partition`` None lets the key decide, and ``timestamp_ms`` None the moment of writing.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    event_id: EventId | None = None
+    headers: Headers = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):

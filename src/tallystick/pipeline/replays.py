@@ -5,7 +5,10 @@ Owns: ``Replays``. Must not know: why they come again.
 
 from __future__ import annotations
 
-from tallystick.pipeline.batch import Batch
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from tallystick.pipeline.polled import Run
 
 
 class Replays:
@@ -14,13 +17,12 @@ class Replays:
     def __init__(self) -> None:
         self._high: dict[tuple[str, int], int] = {}
 
-    def count(self, batch: Batch) -> int:
-        """The number of records in the batch that came before."""
-        high, replayed = self._high, 0
-        for record in batch.records:
-            place = (record.topic, record.partition)
-            if record.offset < high.get(place, 0):
-                replayed += 1
-            else:
-                high[place] = record.offset + 1
+    def count(self, runs: Iterable[Run]) -> int:
+        """The number of records in these runs that came before."""
+        replayed = 0
+        for run in runs:
+            place = (run.topic, run.partition)
+            high = self._high.get(place, 0)
+            replayed += bisect_left(run.offsets, high)
+            self._high[place] = max(high, run.offsets[-1] + 1)
         return replayed

@@ -5,7 +5,8 @@ Owns: ``BatchWork`` and the three ways in which work does not get done. Must not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 import structlog
 
@@ -17,12 +18,25 @@ from tallystick.errors import (
 )
 from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.failures import FailureBook, dead_letter
+from tallystick.pipeline.outputs import Results
 from tallystick.pipeline.policy import ErrorPolicy, OnFailure, StoppedByPolicy
+from tallystick.pipeline.polled import Polled
 from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.records import Output, Record
 from tallystick.pipeline.tracing import Tracing
 
 log = structlog.get_logger(__name__)
+
+R = TypeVar("R")
+
+
+@runtime_checkable
+class InBulk(Protocol):
+    """A processor that can do without an object for each record."""
+
+    def process_all(self, records: Polled) -> Results:
+        """As ``Processor.process``, by columns."""
+        ...
 
 
 class WorkNotDone(TallystickError):
@@ -64,11 +78,14 @@ class BatchWork:
         self._tracing = tracing
         self.failures = FailureBook()
 
-    def process(self, batch: Batch) -> tuple[list[Output], int]:
+    def process(self, batch: Batch) -> tuple[Sequence[Output], int]:
         """The outputs of the batch in input order, dead letters among them, and the number of those."""
         if self._tracing is not None:
             self._tracing.begin(batch)
         condemned = self._condemned(batch)
+        if not condemned and self._tracing is None and isinstance(self._processor, InBulk):
+            bulk = self._results_in_bulk(self._processor, batch.records)
+            return self._with_dead_letters(bulk), len(bulk.poisoned)
         good = [record for index, record in enumerate(batch.records) if index not in condemned]
         results = iter(self._results(good) if good else ())
         outputs: list[Output] = []
@@ -115,31 +132,58 @@ class BatchWork:
         return condemned
 
     def _results(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
-        place = f"step {self._step!r}, {len(records)} records from {_place(records[0])}"
-        try:
-            if self._tracing is None:
-                results = self._processor.process(records)
-            else:
-                results = self._tracing.process(self._processor, records)
-        except (RetriableError, AmbiguousOutcome, AbortableError) as error:
-            raise WorkPostponed(f"{place}: {error}", error) from error
-        except TallystickError as error:
-            raise WorkStopped(f"{place}: {error}", error) from error
-        except Exception as error:  # noqa: BLE001  # the edge of user code: a verdict about a record
-            return self._failed(records, place, error)
+        results = self._told_apart(records, lambda: self._called(records))
+        if isinstance(results, Poisoned):
+            return [results]
         if len(results) != len(records):
-            bug = TypeError(f"{place}: the processor returned {len(results)} results")
+            bug = TypeError(f"{self._place(records)}: the processor returned {len(results)} results")
             raise WorkStopped(str(bug), bug)
         return results
 
-    def _failed(self, records: Sequence[Record], place: str, error: Exception) -> Sequence[Poisoned]:
+    def _called(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
+        if self._tracing is None:
+            return self._processor.process(records)
+        return self._tracing.process(self._processor, records)
+
+    def _results_in_bulk(self, processor: InBulk, records: Sequence[Record]) -> Results:
+        polled = records if isinstance(records, Polled) else Polled.of(records)
+        results = self._told_apart(polled, lambda: processor.process_all(polled))
+        return Results((), [(0, results)]) if isinstance(results, Poisoned) else results
+
+    def _told_apart(self, records: Sequence[Record], call: Callable[[], R]) -> R | Poisoned:
+        """What ``call`` returns, the verdict on a record that failed alone, or what it raised as one of ours."""
+        try:
+            return call()
+        except (RetriableError, AmbiguousOutcome, AbortableError) as error:
+            raise WorkPostponed(f"{self._place(records)}: {error}", error) from error
+        except TallystickError as error:
+            raise WorkStopped(f"{self._place(records)}: {error}", error) from error
+        except Exception as error:  # noqa: BLE001  # the edge of user code: a verdict about a record
+            return self._failed(records, error)
+
+    def _failed(self, records: Sequence[Record], error: Exception) -> Poisoned:
+        place = self._place(records)
         if len(records) > 1:
             self.failures.batch_failed(records)
             raise WorkFailed(f"{place}: {error!r}", error) from error
         tries = self.failures.record_failed(records[0])
         if tries < self._policy.tries:
             raise WorkFailed(f"{place}, try {tries} of {self._policy.tries}: {error!r}", error) from error
-        return [Poisoned(records[0], error, tries)]
+        return Poisoned(records[0], error, tries)
+
+    def _place(self, records: Sequence[Record]) -> str:
+        return f"step {self._step!r}, {len(records)} records from {_place(records[0])}"
+
+    def _with_dead_letters(self, results: Results) -> Sequence[Output]:
+        if not results.poisoned:
+            return results.outputs
+        outputs, before = list(results.outputs), 0
+        merged: list[Output] = []
+        for position, poisoned in results.poisoned:
+            merged += outputs[before:position]
+            merged.append(self._dead_letter(poisoned))
+            before = position
+        return merged + outputs[before:]
 
     def _dead_letter(self, poisoned: Poisoned) -> Output:
         record, cause = poisoned.record, poisoned.cause

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from tallystick.clock import ManualClock
 from tallystick.ids import EventId, deterministic_id
 from tallystick.pipeline.assignment import Assignment
-from tallystick.pipeline.batch import Batch, Message
+from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.kafka_client import Cluster, GroupConsumer, GroupMetadata, Membership, Partition, Producer
 from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
+from tallystick.pipeline.polled import Message
 from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
 from tallystick.pipeline.starts import StoredOffset, TopicFacts

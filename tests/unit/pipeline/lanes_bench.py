@@ -12,7 +12,7 @@ from tests.unit.pipeline.fakes import MEMBER, FakeProducer, FakeTopics
 
 from tallystick.clock import Clock, ManualClock
 from tallystick.pipeline.assignment import Assignment
-from tallystick.pipeline.batch import EventIds, Message
+from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.kafka_client import GroupConsumer, Membership, Partition, Producer
@@ -21,6 +21,7 @@ from tallystick.pipeline.making import Making
 from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.plan import LoopPlan
 from tallystick.pipeline.policy import DEAD_LETTER
+from tallystick.pipeline.polled import Message
 from tallystick.pipeline.records import Output, Record
 from tallystick.pipeline.starts import StoredOffset
 

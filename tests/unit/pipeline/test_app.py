@@ -67,7 +67,7 @@ def test_a_record_of_another_type_is_poisoned_and_its_neighbours_are_not() -> No
     for verdict in (broken, empty):
         assert isinstance(verdict, Poisoned)
         assert isinstance(verdict.cause, DecodeError)
-        assert str(verdict.cause).startswith("source: ")
+        assert str(verdict.cause).startswith("in-0@")
 
 
 def test_a_function_that_fails_is_tried_again_and_its_half_done_outputs_are_dropped() -> None:

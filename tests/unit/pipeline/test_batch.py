@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from tests.unit.pipeline.messages import Message
 
 from tallystick.ids import EVENT_ID_HEADER, deterministic_id, position_id
 from tallystick.pipeline.batch import EventIds
 
 IDS = EventIds("cluster", {"t": "topic-id"})
 GIVEN = deterministic_id("test", "given")
-
-
-@dataclass
-class Message:
-    at: int
-    header_list: list[tuple[str, bytes]] | None = field(default=None)
-    number: int = 0
-
-    def topic(self) -> str:
-        return "t"
-
-    def partition(self) -> int:
-        return self.number
-
-    def offset(self) -> int:
-        return self.at
-
-    def key(self) -> bytes | None:
-        return b"k"
-
-    def value(self) -> bytes | None:
-        return b"v"
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        return self.header_list
-
-    def timestamp(self) -> tuple[int, int]:
-        return (1, 1234)
 
 
 def test_the_id_in_the_header_comes_first_else_the_position() -> None:

@@ -13,7 +13,6 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tallystick.errors import ConfigurationError, FencedError, RetriableError
-from tallystick.pipeline.batch import Message
 from tallystick.pipeline.error_classes import (
     ALL_BROKERS_DOWN,
     AUTO_OFFSET_RESET,
@@ -27,6 +26,7 @@ from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.membership import Membership
 from tallystick.pipeline.kafka_client.partitions import Partition, positions, stored
 from tallystick.pipeline.observation.lag import Fetched, fetched
+from tallystick.pipeline.polled import Message
 from tallystick.pipeline.settings import COOPERATIVE
 from tallystick.pipeline.starts import StoredOffset
 

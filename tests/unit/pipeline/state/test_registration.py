@@ -37,7 +37,7 @@ def test_two_stores_of_one_name_are_refused() -> None:
 
 def test_a_step_without_state_has_none_to_give() -> None:
     with pytest.raises(ConfigurationError, match="declares no state"):
-        Context(record(0), "count").state(COUNTS)
+        Context.of(record(0), "count").state(COUNTS)
 
 
 def test_sources_with_different_numbers_of_partitions_are_refused() -> None:

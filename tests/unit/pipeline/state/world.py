@@ -255,7 +255,7 @@ class Worker:
                 make_producer=lambda: LogProducer(world, slot),
                 slot_holder=lambda: None,
                 work=BatchWork(
-                    FunctionProcessor("count", SOURCE, count, policy, lane),
+                    FunctionProcessor("count", [SOURCE], count, policy, lane),
                     step="count",
                     policy=policy,
                     dead_letter_topic="dead",

@@ -25,6 +25,7 @@ from tallystick.pipeline.records import Headers, Output, Record
 from tallystick.pipeline.serdes import Json, Raw, Serde, Text
 from tallystick.pipeline.state import StateView, Store, UnreadableState
 from tallystick.pipeline.topics import DecodeError, Topic
+from tallystick.pipeline.windows import Hopping, Late, LateEvent, Session, TimeJump, Tumbling, Window, Windows
 from tallystick.pipeline.worker import WorkerConfig, run_worker
 
 __all__ = [
@@ -40,7 +41,10 @@ __all__ = [
     "ExactlyOnceLoop",
     "Guarantee",
     "Headers",
+    "Hopping",
     "Json",
+    "Late",
+    "LateEvent",
     "OnFailure",
     "Output",
     "Poisoned",
@@ -48,13 +52,18 @@ __all__ = [
     "Raw",
     "Record",
     "Serde",
+    "Session",
     "StateView",
     "Step",
     "StoppedByPolicy",
     "Store",
     "Text",
+    "TimeJump",
     "Topic",
+    "Tumbling",
     "UnreadableState",
+    "Window",
+    "Windows",
     "WorkerConfig",
     "emit",
     "emit_each",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from tallystick.errors import ConfigurationError
@@ -18,12 +19,14 @@ from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.plan import the_one
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
 from tallystick.pipeline.ports import Processor
-from tallystick.pipeline.state import AnyStore, LaneState, StatePlan
+from tallystick.pipeline.state import AnyStore, K, LaneState, StatePlan, V
 from tallystick.pipeline.topics import Topic
+from tallystick.pipeline.windows import Aggregation, Deduplication, Window, Windows
 
 T = TypeVar("T")
 
-StepFunction = Callable[[T, Context], Emit | Iterable[Emit] | None]
+Emitted = Emit | Iterable[Emit] | None
+StepFunction = Callable[[T, Context], Emitted]
 """A step: gets one event and its context, returns or yields what to write. It may be called again (rule 25)."""
 
 
@@ -75,27 +78,24 @@ class App:
         on_error: ErrorPolicy = DEAD_LETTER,
         emits: Sequence[Topic[Any]] = (),
         state: Sequence[AnyStore] = (),
+        deduplicate: timedelta | None = None,
     ) -> Callable[[StepFunction[T]], StepFunction[T]]:
         """Declare the decorated function as a step that reads ``source``: it gets one event at a time.
 
         ``source`` may be several topics: the function then gets the events of each, and ``context.topic`` tells which.
         ``name`` is the function's by default. ``emits`` lists topics that the worker creates before it starts.
-        ``state`` lists the stores that ``context.state`` gives the function, under exactly-once.
+        ``state`` lists the stores that ``context.state`` gives the function, under exactly-once. With ``deduplicate``
+        the function gets the first event of each event id only, within that span of event time.
         """
         sources = _topics(source)
 
         def declare(function: StepFunction[T]) -> StepFunction[T]:
             step_name = name or function.__name__
-
-            def factory() -> Processor:
-                return FunctionProcessor(step_name, sources, function, on_error)
-
-            def holding(held: LaneState) -> Processor:
-                return FunctionProcessor(step_name, sources, function, on_error, held)
-
-            self._declare(
-                step_name, sources, factory, on_error, emits, state=self._state_plan(step_name, state, holding)
-            )
+            called, stores = function, list(state)
+            if deduplicate is not None:
+                deduplication = Deduplication(step_name, deduplicate, function)
+                called, stores = deduplication, [*stores, deduplication.store]
+            self._declare_function(step_name, sources, called, on_error, emits, stores)
             return function
 
         return declare
@@ -123,6 +123,39 @@ class App:
 
             self._declare(step_name, sources, factory, on_error, emits)
             return function
+
+        return declare
+
+    def aggregate(
+        self,
+        *,
+        source: Topic[T],
+        windows: Windows[K, V],
+        key: Callable[[T], K] | None = None,
+        time: Callable[[T], int] | None = None,
+        merge: Callable[[V, V], V] | None = None,
+        updated: Callable[[Window[K, V], Context], Emitted] | None = None,
+        closed: Callable[[Window[K, V], Context], Emitted] | None = None,
+        name: str | None = None,
+        on_error: ErrorPolicy = DEAD_LETTER,
+        emits: Sequence[Topic[Any]] = (),
+    ) -> Callable[[Callable[[V | None, T], V]], Callable[[V | None, T], V]]:
+        """Declare the decorated function, ``add(value, event)``, as what an event adds to the value of its windows.
+
+        ``value`` is None in a new window. ``updated`` writes on each update, ``closed`` once for each window, when it
+        closes; one of them at least is given. ``key`` is the record's by default, ``time`` its timestamp (milliseconds
+        since 1970). Another key has to follow from the record's, whose partition holds the windows. Sessions need
+        ``merge``, which makes one value of two.
+        """
+
+        def declare(add: Callable[[V | None, T], V]) -> Callable[[V | None, T], V]:
+            step_name = name or add.__name__
+            function = Aggregation(
+                step_name, windows, add, key=key, time=time, merge=merge, updated=updated, closed=closed
+            )
+            more = [windows.late] if isinstance(windows.late, Topic) else []
+            self._declare_function(step_name, [source], function, on_error, [*emits, *more], [windows])
+            return add
 
         return declare
 
@@ -159,6 +192,23 @@ class App:
     def dead_letter_topic(self, step: str) -> str:
         """Name of the topic that takes the records which ``step`` could not process."""
         return f"{self.name}.{step}.dead-letter"
+
+    def _declare_function(
+        self,
+        step: str,
+        sources: Sequence[Topic[Any]],
+        function: StepFunction[Any],
+        on_error: ErrorPolicy,
+        emits: Sequence[Topic[Any]],
+        stores: Sequence[AnyStore],
+    ) -> None:
+        def factory() -> Processor:
+            return FunctionProcessor(step, sources, function, on_error)
+
+        def holding(held: LaneState) -> Processor:
+            return FunctionProcessor(step, sources, function, on_error, held)
+
+        self._declare(step, sources, factory, on_error, emits, state=self._state_plan(step, stores, holding))
 
     def _state_plan(
         self, step: str, stores: Sequence[AnyStore], factory: Callable[[LaneState], Processor]

@@ -28,6 +28,10 @@ class Counters:
     records_replayed: int = 0
     """Records polled again after an abort in this process."""
     commits: int = 0
+    late_events: int = 0
+    """Events that windows left out, or gave to a topic of their own, because they were closed."""
+    duplicates: int = 0
+    """Events that a step with ``deduplicate`` had processed before."""
     assignments: int = 0
     lost_assignments: int = 0
     lost_records: int = 0
@@ -67,6 +71,8 @@ class Counters:
             "dead_letters": self.dead_letters,
             "records_replayed": self.records_replayed,
             "commits": self.commits,
+            "late_events": self.late_events,
+            "duplicates": self.duplicates,
             "assignments": self.assignments,
             "lost_assignments": self.lost_assignments,
             "lost_records": self.lost_records,

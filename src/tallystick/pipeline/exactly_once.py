@@ -315,6 +315,8 @@ class ExactlyOnce:
         self._to(Event.COMMITTED)
         if self._parts.state is not None:
             self._parts.state.commit(self._live_producer().delivered)
+            self._parts.counters.late_events = self._parts.state.late
+            self._parts.counters.duplicates = self._parts.state.duplicates
         batch, counters = self._current_batch(), self._parts.counters
         now_s = time.perf_counter()
         counters.commits_took.observe(now_s - asked_s)

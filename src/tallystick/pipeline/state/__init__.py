@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from tallystick.pipeline.state.changelogs import Changelog, co_partitioned, state_topics
 from tallystick.pipeline.state.lane_state import LaneState
+from tallystick.pipeline.state.layers import Layers
 from tallystick.pipeline.state.partition_state import PartitionState
 from tallystick.pipeline.state.step_state import StatePlan, StepState
-from tallystick.pipeline.state.store import AnyStore, Store, UnreadableState
+from tallystick.pipeline.state.store import AnyStore, K, Store, UnreadableState, V
 from tallystick.pipeline.state.view import StateView
 
 __all__ = [
     "AnyStore",
     "Changelog",
+    "K",
     "LaneState",
+    "Layers",
     "PartitionState",
     "StatePlan",
     "StateView",
     "StepState",
     "Store",
     "UnreadableState",
+    "V",
     "co_partitioned",
     "state_topics",
 ]

@@ -27,6 +27,10 @@ class LaneState:
         self._is_mine = is_mine
         self._touched: dict[int, PartitionState] = {}
         self._current: PartitionState | None = None
+        self.late = 0
+        """Events of committed transactions that were left out because their windows are closed."""
+        self.duplicates = 0
+        """Events of committed transactions that were processed before."""
 
     # -- a record
 
@@ -63,6 +67,10 @@ class LaneState:
 
     def commit(self, delivered: Mapping[tuple[str, int], int]) -> None:
         """Kafka committed it; ``delivered``: the last offset in each changelog partition."""
+        for state in self._touched.values():
+            self.late += state.late
+            self.duplicates += state.duplicates
+            state.late = state.duplicates = 0
         unsure = [state for state in self._touched.values() if not state.commit(delivered)]
         self._touched.clear()
         if unsure:

@@ -42,6 +42,10 @@ class PartitionState:
         self._nonce = nonce
         self._tokens = 0
         self._pending: dict[str, bytes] = {}
+        self.late = 0
+        """Events of the open transaction that were left out because their windows are closed."""
+        self.duplicates = 0
+        """Events of the open transaction that were processed before."""
         self._lock = threading.RLock()  # between a lane that commits and the polling thread that closes
         self._file = LocalFile(path, {one.store.name: one.store.timed for one in self.changelogs})
         self._marks: dict[str, Mark] = {}
@@ -50,7 +54,9 @@ class PartitionState:
         self._layers = {one.store.name: self._new_layers(one.store) for one in self.changelogs}
         self._all = tuple(self._layers.values())
         self._views: dict[AnyStore, StateView[Any, Any]] = {
-            one.store: StateView(one.store, self._layers[one.store.name]) for one in self.changelogs
+            one.store: StateView(one.store, self._layers[one.store.name])
+            for one in self.changelogs
+            if not one.store.timed
         }
         self.closed = False
         for name in self._layers:
@@ -78,13 +84,19 @@ class PartitionState:
         for one in self._all:
             one.undo()
 
+    def count_late(self) -> None:
+        self.late += 1
+
+    def count_duplicate(self) -> None:
+        self.duplicates += 1
+
     def view(self, store: AnyStore) -> StateView[Any, Any]:
         """The store as a function sees it; ``ConfigurationError`` if the step does not declare it."""
         try:
             return self._views[store]
         except KeyError:
             raise ConfigurationError(
-                f"the step does not declare {store}", remedy="Name it in state=[...] of the step"
+                f"the step does not declare {store} as keyed state", remedy="Name it in state=[...] of the step"
             ) from None
 
     def layers(self, store: AnyStore) -> Layers:
@@ -131,6 +143,7 @@ class PartitionState:
     def drop(self) -> None:
         """The transaction was aborted, or how it ended is not known: what is committed stays."""
         self._pending.clear()
+        self.late = self.duplicates = 0
         for one in self._all:
             one.drop()
 

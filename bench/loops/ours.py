@@ -1,52 +1,50 @@
-"""The same work with Tallystick: a processor for batches, and a function for each record, by number of lanes."""
+"""The same work with Tallystick: a batch function, and a function for each record, by number of lanes."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from bench.loops.job import Event, Job, RatedEvent, rated
 
-from tallystick.ids import derived_id
-from tallystick.pipeline import App, Context, Emit, ExactlyOnceLoop, Output, Processor, Record, Topic, emit
+from tallystick.pipeline import (
+    App,
+    BatchContext,
+    Context,
+    Emit,
+    Emits,
+    ExactlyOnceLoop,
+    Processor,
+    Topic,
+    emit,
+    emit_each,
+)
 
 _LOOK_S: Final = 0.01
 
 
-class Batches:
-    """Typed, with event ids: one output for each record."""
-
-    def __init__(self, target: str) -> None:
-        self._target = target
-        self._decode = msgspec.json.Decoder(Event).decode
-        self._encode = msgspec.json.Encoder().encode
-
-    def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output]]:
-        target, decode, encode = self._target, self._decode, self._encode
-        return [
-            (Output(target, one.key, encode(rated(decode(one.value or b""))), derived_id(one.event_id, "rate", 0)),)
-            for one in records
-        ]
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 def batches(job: Job, lanes: int) -> None:
-    _run(job, lanes, lambda: Batches(job.target))
+    """A decorated batch function, typed, with event ids in headers."""
+    source, target = Topic(job.source, Event), Topic(job.target, RatedEvent)
+    app = App("bench")
+
+    @app.batch(source=source)
+    def rate(events: list[Event], batch: BatchContext) -> Emits:
+        return emit_each(target, [rated(event) for event in events], keys=batch.keys)
+
+    _run(job, lanes, app.steps[0].factory)
 
 
 def records(job: Job, lanes: int) -> None:
-    """A decorated function, which sees one event."""
+    """A decorated function, which sees one event, typed, with event ids in headers."""
     source, target = Topic(job.source, Event), Topic(job.target, RatedEvent)
     app = App("bench")
 
     @app.step(source=source)
-    def rate(event: Event, context: Context) -> Iterator[Emit]:
-        yield emit(target, rated(event), key=context.key)
+    def rate(event: Event, context: Context) -> Emit:
+        return emit(target, rated(event), key=context.key)
 
     _run(job, lanes, app.steps[0].factory)
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 from confluent_kafka import Producer
 
 from tallystick.billing.transport import read_topics
 from tallystick.broker import EmbeddedBroker
+from tallystick.ids import deterministic_id
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+ORDER = {"customer": "ada", "amount_minor": 1250}
 PURCHASES: list[dict[str, Any]] = [
     {"customer": str(n % 7), "price_minor": 100 + n, "quantity": 1 + n % 3} for n in range(50)
 ]
@@ -81,6 +87,44 @@ def test_the_loop_alone_copies_each_record_once(tmp_path: Path) -> None:
         command = [sys.executable, "existing_loop.py"]
         copied = _run_until(command, bootstrap=broker.bootstrap, topic="copied", folder=tmp_path)
     assert sorted(copied, key=str) == sorted(PURCHASES, key=str)
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "uvicorn", "fastapi_app:app", "--port"], ["django_app.py", "runserver", "--noreload"]]
+)
+def test_a_web_application_publishes_an_order_under_one_id_however_often_it_is_sent(
+    tmp_path: Path, command: list[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = chosen.getsockname()[1]
+    with EmbeddedBroker(num_partitions=1) as broker, (tmp_path / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", CREATE, broker.bootstrap, "orders"], check=True)
+        environment = os.environ | {"KAFKA": broker.bootstrap}
+        application = [sys.executable, *command, str(port)]
+        process = subprocess.Popen(application, cwd=EXAMPLES, env=environment, stdout=log, stderr=log)
+        try:
+            for _attempt in range(2):
+                answer = _put(f"http://127.0.0.1:{port}/orders/7", process, tmp_path / "log")
+                assert answer.status_code == 202
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+        orders = read_topics(broker.bootstrap, ["orders"])["orders"]
+    assert [json.loads(order.value or b"") for order in orders] == [ORDER, ORDER]
+    assert (
+        {order.event_id for order in orders} == {answer.json()["event_id"]} == {deterministic_id("order-placed", "7")}
+    )
+
+
+def _put(url: str, server: subprocess.Popen[bytes], log: Path) -> httpx.Response:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return httpx.put(url, json=ORDER)
+        except httpx.ConnectError:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
 
 
 def test_the_inbox_alone_lets_an_event_through_once(tmp_path: Path) -> None:

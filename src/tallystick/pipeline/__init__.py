@@ -19,8 +19,10 @@ from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.context import BatchContext, Context, Emit, Emits, emit, emit_each
 from tallystick.pipeline.exactly_once_loop import ExactlyOnceLoop
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.kafka_client import EventRefused, Published, PublisherFull
 from tallystick.pipeline.policy import DEAD_LETTER, STOP, ErrorPolicy, OnFailure, StoppedByPolicy
 from tallystick.pipeline.ports import Poisoned, Processor
+from tallystick.pipeline.publisher import AsyncPublisher, Publisher
 from tallystick.pipeline.records import Headers, Output, Record
 from tallystick.pipeline.serdes import Json, Raw, Serde, Text
 from tallystick.pipeline.state import StateView, Store, UnreadableState
@@ -32,12 +34,14 @@ __all__ = [
     "DEAD_LETTER",
     "STOP",
     "App",
+    "AsyncPublisher",
     "BatchContext",
     "Context",
     "DecodeError",
     "Emit",
     "Emits",
     "ErrorPolicy",
+    "EventRefused",
     "ExactlyOnceLoop",
     "Guarantee",
     "Headers",
@@ -49,6 +53,9 @@ __all__ = [
     "Output",
     "Poisoned",
     "Processor",
+    "Published",
+    "Publisher",
+    "PublisherFull",
     "Raw",
     "Record",
     "Serde",

@@ -82,6 +82,12 @@ _BY_CODE: Final[dict[int, type[TallystickError]]] = {
     111: FatalError,  # UNRELEASED_INSTANCE_ID (rule 7)
 }
 
+REFUSALS: Final = frozenset({10, 18, 87})
+"""MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD: the record is at fault, and always will be."""
+
+UNKNOWN_TOPICS: Final = frozenset({3, -188})
+"""UNKNOWN_TOPIC_OR_PARTITION, and librdkafka's own."""
+
 _GROUP_CHANGED: Final = frozenset({22, 25, 27, STALE_MEMBER_EPOCH})
 """ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, STALE_MEMBER_EPOCH: a rebalance is under way."""
 

@@ -90,6 +90,19 @@ _IDEMPOTENT_NEEDS: Final = (
     _Need("acks", ("all", -1, "-1"), 16, "Leave it out: an acknowledged record must survive a broker"),
 )
 
+_PUBLISHER_DEFAULTS: Final[Settings] = {
+    **_PRODUCER_DEFAULTS,
+    "linger.ms": 1,  # somebody waits for each event
+    "delivery.timeout.ms": 30_000,
+    "delivery.report.only.error": False,
+    "log.connection.close": False,
+}
+_PUBLISHER_NEEDS: Final = (
+    _Need("delivery.report.only.error", _FALSE, None, "Leave it out: whoever publishes waits for the answer"),
+    _Need("transactional.id", (), None, "Leave it out: a publisher has no transactions; see the outbox for more"),
+    _Need("queue.buffering.max.messages", (), None, "Use Publisher(max_waiting=...)"),
+)
+
 _OURS: Final = {"on_delivery", "stats_cb", "error_cb", "logger", "log_cb"}
 
 
@@ -134,6 +147,15 @@ def producer_settings(user: Mapping[str, Any], consumer: Mapping[str, Any], *, g
         raise ConfigurationError("producer setting transactional.id is missing", rule=5, remedy="Give a stable one")
     _check_timeouts(merged, consumer)
     return merged
+
+
+def publisher_settings(user: Mapping[str, Any], *, bootstrap: str, max_waiting: int) -> Settings:
+    """Settings of a ``Publisher``: those of an idempotent producer whose every record is answered."""
+    if "bootstrap.servers" in user:
+        raise ConfigurationError("publisher setting bootstrap.servers is the first argument", remedy="Leave it out")
+    needs = _IDEMPOTENT_NEEDS + _PUBLISHER_NEEDS
+    merged = _merge(_PUBLISHER_DEFAULTS, user, needs, kind="publisher", guarantee=Guarantee.AT_LEAST_ONCE)
+    return {**merged, "bootstrap.servers": bootstrap, "queue.buffering.max.messages": max_waiting}
 
 
 def _check_timeouts(producer: Mapping[str, Any], consumer: Mapping[str, Any]) -> None:

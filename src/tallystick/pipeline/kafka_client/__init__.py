@@ -10,6 +10,12 @@ call-backs run inside ``poll`` and ``consume`` of the thread that calls them, so
 
 from __future__ import annotations
 
+from tallystick.pipeline.kafka_client.acknowledged import (
+    AcknowledgedProducer,
+    EventRefused,
+    Published,
+    PublisherFull,
+)
 from tallystick.pipeline.kafka_client.cluster import Cluster
 from tallystick.pipeline.kafka_client.consumer import GroupConsumer, RebalanceListener
 from tallystick.pipeline.kafka_client.failures import OutputRefused, failure_of, translate
@@ -20,7 +26,9 @@ from tallystick.pipeline.kafka_client.producer import Producer
 from tallystick.pipeline.kafka_client.reader import read_to_end
 
 __all__ = [
+    "AcknowledgedProducer",
     "Cluster",
+    "EventRefused",
     "Followed",
     "Follower",
     "GroupConsumer",
@@ -30,6 +38,8 @@ __all__ = [
     "OutputRefused",
     "Partition",
     "Producer",
+    "Published",
+    "PublisherFull",
     "RebalanceListener",
     "failure_of",
     "read_to_end",

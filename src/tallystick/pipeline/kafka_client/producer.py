@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from tallystick.errors import AbortableError, RetriableError
 from tallystick.ids import EVENT_ID_HEADER, EventId
-from tallystick.pipeline.error_classes import Failure, Operation, classify, poisons
+from tallystick.pipeline.error_classes import REFUSALS, Failure, Operation, classify, poisons
 from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, OutputRefused, failure_of, translate
 from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.membership import Membership
@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 _Headers = list[tuple[str, str | bytes | None]]
 """As confluent-kafka takes them."""
-
-_REFUSALS: Final = frozenset({10, 18, 87})  # MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD
 
 
 class _BrokerStatistics(msgspec.Struct):
@@ -168,7 +166,7 @@ class Producer:
         if self._fatal is not None:
             raise self._fatal
         if self._failed is not None:
-            kind = OutputRefused if self._failed.code in _REFUSALS else AbortableError
+            kind = OutputRefused if self._failed.code in REFUSALS else AbortableError
             raise kind(
                 f"{self._failed_count} deliveries of {self._name} failed: {self._failed.name}: {self._failed.text}"
             )
@@ -225,7 +223,7 @@ class Producer:
         """Never retriable: records before this one are with librdkafka, and would be written twice."""
         translated = translate(exception, Operation.PRODUCE, output.topic)
         failure = failure_of(exception.args[0])
-        if failure.code in _REFUSALS or failure.name == "_INVALID_ARG":
+        if failure.code in REFUSALS or failure.name == "_INVALID_ARG":
             return OutputRefused(str(translated))
         return AbortableError(str(translated)) if isinstance(translated, RetriableError) else translated
 

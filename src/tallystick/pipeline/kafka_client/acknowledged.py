@@ -1,0 +1,132 @@
+"""A producer whose every record is answered: for programs that write one event at a time and wait for it.
+
+Owns: ``AcknowledgedProducer``. Must not know: transactions, web frameworks, who waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final
+
+import confluent_kafka
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from tallystick.errors import AmbiguousOutcome, ConfigurationError, RetriableError, TallystickError
+from tallystick.ids import EVENT_ID_HEADER, EventId
+from tallystick.pipeline.error_classes import REFUSALS, UNKNOWN_TOPICS, Failure, Operation, classify
+from tallystick.pipeline.kafka_client.failures import failure_of
+from tallystick.pipeline.kafka_client.logs import client_logger
+from tallystick.pipeline.records import Output
+
+log = structlog.get_logger(__name__)
+
+_POLL_S: Final = 0.1
+
+
+class PublisherFull(RetriableError):
+    """As many events as may wait do wait for the broker: say so to whoever sends them, and let them come again."""
+
+
+class EventRefused(TallystickError):
+    """Kafka never takes this event, whatever is done: it is too large, or invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where an event is, in every replica that has to have it."""
+
+    event_id: EventId
+    topic: str
+    partition: int
+    offset: int
+
+
+class AcknowledgedProducer:
+    """Any thread may ``send``; a thread of its own serves librdkafka's answers."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._name = str(settings.get("client.id") or "publisher")
+        self.fatal: Failure | None = None
+        """Why the client is beyond use."""
+        self._producer = confluent_kafka.Producer(
+            {**settings, "error_cb": self._on_error}, logger=client_logger(self._name, lambda _facility, _text: None)
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name=f"{self._name}-answers", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Events without an answer."""
+        return len(self._producer)
+
+    def send(self, output: Output) -> Future[Published]:
+        """The answer, when it is here: an error of this package, or where the record is."""
+        answer: Future[Published] = Future()
+
+        def on_delivery(error: KafkaError | None, message: Any) -> None:
+            if not answer.set_running_or_notify_cancel():
+                return  # nobody waits for it any more
+            if error is not None:
+                answer.set_exception(outcome(failure_of(error), output))
+            else:
+                place = (message.topic(), message.partition(), message.offset())
+                answer.set_result(Published(output.event_id, *place))
+
+        headers: list[tuple[str, str | bytes | None]] = [(EVENT_ID_HEADER, output.event_id), *output.headers]
+        partition = -1 if output.partition is None else output.partition
+        try:
+            self._producer.produce(
+                output.topic,
+                output.value,
+                output.key,
+                partition=partition,
+                on_delivery=on_delivery,
+                timestamp=output.timestamp_ms or 0,
+                headers=headers,
+            )
+        except BufferError as error:
+            raise PublisherFull(
+                f"{self.waiting} events wait for the broker, and no more may: publish {output.event_id} again later"
+            ) from error
+        except KafkaException as error:
+            raise outcome(failure_of(error.args[0]), output) from error
+        return answer
+
+    def close(self, timeout_ms: int) -> int:
+        """Wait for the answers that are missing; how many did not come. The object is of no use afterwards."""
+        remaining = self._producer.flush(timeout_ms / 1000)
+        if remaining:
+            self._producer.purge()
+            self._producer.flush(_POLL_S)
+        self._closing.set()
+        self._thread.join()
+        return int(remaining)
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(_POLL_S)
+
+    def _on_error(self, error: KafkaError) -> None:
+        failure = failure_of(error)
+        if failure.fatal:
+            self.fatal = self.fatal or failure
+            log.error("publisher client", name=self._name, error=failure.name, text=failure.text)
+        else:
+            log.info("publisher connection", name=self._name, error=failure.name, text=failure.text)
+
+
+def outcome(failure: Failure, output: Output) -> TallystickError:
+    """What a failed delivery tells whoever published: only what is certain is called refused."""
+    said = f"{output.topic}, event {output.event_id}: {failure.name}: {failure.text}"
+    if failure.code in REFUSALS:
+        return EventRefused(said)
+    if failure.code in UNKNOWN_TOPICS:
+        return ConfigurationError(said, remedy="Create the topic first")
+    if classify(failure, Operation.PRODUCE) is ConfigurationError:
+        return ConfigurationError(said, remedy="Grant the right, then publish it again")
+    return AmbiguousOutcome(f"{said}. It may have been written: publish it again under the same event id")

@@ -30,7 +30,7 @@ run: $(VENV)/$(if $(filter apache,$(ON)),apache,run).stamp ## bill real purchase
 	@$(BIN)/tallystick demo billing $(RUN_OPTIONS)
 
 test: lint ## lint, unit tests, contract tests on our broker and Apache Kafka, end-to-end tests
-	@$(PYTEST) -n $(WORKERS) tests/unit tests/fuzz
+	@$(PYTEST) -n $(WORKERS) tests/unit tests/fuzz tests/simulation
 	@$(PYTEST) -n $(CONTRACT_WORKERS) --dist loadfile tests/contract tests/e2e
 
 test-compat: $(VENV)/compat.stamp ## clients that are not ours (Java, Go, Node.js, Python) through our broker
@@ -38,6 +38,7 @@ test-compat: $(VENV)/compat.stamp ## clients that are not ours (Java, Go, Node.j
 
 test-long: $(VENV)/dev.stamp ## all 69,659 purchases on both stacks, under kills; 100,000 requests that no client would send
 	@TALLYSTICK_FUZZ_ROUNDS=100000 $(PYTEST) --timeout=3600 -n $(WORKERS) --dist loadfile tests/fuzz
+	@TALLYSTICK_EFFECT_SCHEDULES=1000 $(PYTEST) --timeout=3600 -n $(WORKERS) tests/simulation tests/contract/test_effect_schedules.py
 	@$(BIN)/tallystick demo billing --full
 	@$(BIN)/tallystick demo billing --full --on apache
 

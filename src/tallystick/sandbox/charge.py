@@ -1,6 +1,6 @@
-"""A charge: what was asked, what became of it, what it cost.
+"""A movement of money at the provider: what was asked, what became of it, what it cost.
 
-Owns: the request's validation, the fee, the charge's document. Pure. Must not know: keys, faults, HTTP.
+Owns: the value and the fee. Pure. Must not know: keys, faults, HTTP, the shapes that APIs give it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 FEE_BASIS_POINTS: Final = 290
 FEE_FIXED_MINOR: Final = 30
+DISPUTE_FEE_MINOR: Final = 1_500
 MAX_AMOUNT_MINOR: Final = 99_999_999
 
 _CURRENCY: Final = re.compile(r"[a-z]{3}")
@@ -31,12 +32,13 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChargeParameters:
-    """A valid request; amounts in minor units of the currency."""
+    """A valid request; amounts in minor units of the currency. ``parent``: of a refund, the charge."""
 
     amount_minor: int
     currency: str
     reference: str
     customer: str
+    parent: str = ""
 
     def fingerprint(self) -> str:
         """The parameters' hash: the same key with another fingerprint is an error. Field order does not count."""
@@ -45,7 +47,11 @@ class ChargeParameters:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One object of the provider. ``status``: succeeded or failed; a failed one moved no money and has no fee."""
+    """One object of the provider.
+
+    ``kind``: charge, refund, dispute. ``status``: succeeded, failed, pending (waits for the customer) or canceled; only
+    a succeeded one moved money and has a fee. ``parent_id`` is what a refund or a dispute is of.
+    """
 
     id: str
     balance_transaction_id: str
@@ -57,24 +63,20 @@ class Charge:
     customer: str
     idempotency_key: str
     created_ms: int
+    kind: str = "charge"
+    api: str = "stripe"
+    parent_id: str = ""
+    expires_ms: int = 0
+    changed_ms: int = 0
 
-    def document(self) -> dict[str, Any]:
-        """As the API shows it. The idempotency key is not shown, as with Stripe."""
-        failed = self.status == "failed"
-        return {
-            "id": self.id,
-            "object": "charge",
-            "amount": self.amount_minor,
-            "currency": self.currency,
-            "fee": self.fee_minor,
-            "reference": self.reference,
-            "customer": self.customer,
-            "status": self.status,
-            "failure_code": "card_declined" if failed else None,
-            "balance_transaction": None if failed else self.balance_transaction_id,
-            "created": self.created_ms // 1000,
-            "created_ms": self.created_ms,
-        }
+    @property
+    def moved_money(self) -> bool:
+        return self.status == "succeeded"
+
+    @property
+    def signed_minor(self) -> int:
+        """What it adds to our balance at the provider, before its fee."""
+        return self.amount_minor if self.kind == "charge" else -self.amount_minor
 
 
 def fee_of(amount_minor: int) -> int:
@@ -82,28 +84,15 @@ def fee_of(amount_minor: int) -> int:
     return (amount_minor * FEE_BASIS_POINTS + 5_000) // 10_000 + FEE_FIXED_MINOR
 
 
-def parse_parameters(body: bytes, content_type: str) -> ChargeParameters:
-    """The parameters of a form or JSON body; ``BadRequest`` names the first that is wrong."""
-    fields = _fields(body, content_type)
-    unknown = fields.keys() - {"amount", "currency", "reference", "customer"}
-    if unknown:
-        raise BadRequest(f"Received unknown parameter: {min(unknown)}", param=min(unknown))
-    return ChargeParameters(
-        amount_minor=_amount(fields.get("amount")),
-        currency=_currency(fields.get("currency")),
-        reference=_text(fields, "reference"),
-        customer=_text(fields, "customer"),
-    )
-
-
-def _fields(body: bytes, content_type: str) -> Mapping[str, Any]:
+def fields_of(body: bytes, content_type: str) -> Mapping[str, Any]:
+    """The fields of a form or JSON body; ``BadRequest`` if it cannot be read."""
     try:
         if content_type.startswith("application/json"):
-            document = json.loads(body)
+            document = json.loads(body or b"{}")
             if not isinstance(document, dict):
                 raise BadRequest("The body is no JSON object", param="body")
             return document
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=20)
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=20)
     except ValueError:
         raise BadRequest("The body cannot be read", param="body") from None
     if len({name for name, _ in pairs}) != len(pairs):
@@ -111,20 +100,26 @@ def _fields(body: bytes, content_type: str) -> Mapping[str, Any]:
     return dict(pairs)
 
 
-def _amount(value: Any) -> int:
+def known_only(fields: Mapping[str, Any], known: set[str]) -> None:
+    unknown = fields.keys() - known
+    if unknown:
+        raise BadRequest(f"Received unknown parameter: {min(unknown)}", param=min(unknown))
+
+
+def amount_of(value: Any, *, param: str = "amount") -> int:
     text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text) <= MAX_AMOUNT_MINOR:
-        raise BadRequest(f"Invalid amount: {value!r}; whole minor units, 1 to {MAX_AMOUNT_MINOR}", param="amount")
+        raise BadRequest(f"Invalid amount: {value!r}; whole minor units, 1 to {MAX_AMOUNT_MINOR}", param=param)
     return int(text)
 
 
-def _currency(value: Any) -> str:
+def currency_of(value: Any, *, param: str = "currency") -> str:
     if not isinstance(value, str) or not _CURRENCY.fullmatch(value.lower()):
-        raise BadRequest(f"Invalid currency: {value!r}", param="currency")
+        raise BadRequest(f"Invalid currency: {value!r}", param=param)
     return value.lower()
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
+def text_of(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _TEXT_LIMIT:
         raise BadRequest(f"Missing or overlong parameter: {name}", param=name)

@@ -32,6 +32,10 @@ class Fault(Enum):
     """429 with Retry-After 0, nothing charged, nothing kept."""
     SLOW = "slow"
     """The key is in flight for ``slow_ms``, then it is charged, whether or not somebody still waits."""
+    IN_FLIGHT_409 = "in_flight_409"
+    """The answer for a key that is in flight, though it is not; nothing charged, nothing kept."""
+    OUTAGE_503 = "outage_503"
+    """503 before anything is looked at; the key is not used up."""
 
 
 @dataclass(slots=True)
@@ -52,8 +56,20 @@ class FaultPlan:
     rates: dict[Fault, float] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
     declines: float = 0.0
+    pending: float = 0.0
+    """Share of references whose payment waits for its customer."""
+    action_window_ms: int = 3_600_000
+    """How long a customer may take; then the payment is cancelled."""
     hang_ms: int = 30_000
     slow_ms: int = 1_000
+    outage_ms: int = 0
+    """From when the plan was set on, so long every request is answered 503."""
+    webhook_delay_ms: int = 0
+    """The longest delay of a webhook, drawn for each delivery: what is drawn longer arrives later."""
+    webhook_duplicates: float = 0.0
+    """Share of webhooks that are delivered twice."""
+    webhook_losses: float = 0.0
+    """Share of webhooks that are never delivered."""
 
     def choose(self, reference: str, tries: int) -> Fault | None:
         """The fault for the request that is number ``tries`` (from 1) for ``reference``; uses up a rule."""
@@ -76,6 +92,10 @@ class FaultPlan:
         """Whether the card is refused."""
         return share(self.seed, "decline", reference) < self.declines
 
+    def waits_for_customer(self, reference: str) -> bool:
+        """Whether the customer has to act first."""
+        return share(self.seed, "pending", reference) < self.pending
+
     def charged_despite_500(self, reference: str) -> bool:
         """Whether a stored 500 hides a charge."""
         return share(self.seed, "charged-500", reference) < 0.5
@@ -87,11 +107,21 @@ def share(seed: int, *parts: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-_NUMBERS: Final = {"declines": float, "hang_ms": int, "slow_ms": int}
+_NUMBERS: Final = {
+    "declines": float,
+    "pending": float,
+    "action_window_ms": int,
+    "hang_ms": int,
+    "slow_ms": int,
+    "outage_ms": int,
+    "webhook_delay_ms": int,
+    "webhook_duplicates": float,
+    "webhook_losses": float,
+}
 
 
 def plan_from(document: Mapping[str, Any], *, seed: int) -> FaultPlan:
-    """A plan from JSON: fault names with their rates, ``rules``, ``declines``, ``hang_ms``, ``slow_ms``.
+    """A plan from JSON: fault names with their rates, ``rules``, and the numbers of ``FaultPlan``.
 
     Raises ``ConfigurationError`` naming the entry that is wrong.
     """

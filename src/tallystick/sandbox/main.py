@@ -11,18 +11,20 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 
 from tallystick.clock import SystemClock
 from tallystick.errors import ConfigurationError
 from tallystick.listening import loopback_address
+from tallystick.sandbox.api import SandboxApi
 from tallystick.sandbox.faults import FaultPlan, parse_option
 from tallystick.sandbox.provider import SandboxProvider
-from tallystick.sandbox.server import build_application
+from tallystick.sandbox.server import SandboxApplication, deliver_webhooks
 from tallystick.sandbox.store import Store
 
-DEFAULT_WINDOW_MS = 86_400_000
+DEFAULT_WINDOW_MS: Final = 86_400_000
 
 
 def serve(
@@ -49,20 +51,36 @@ def serve(
         except OSError as error:
             raise ConfigurationError(f"cannot listen on {listen}: {error.strerror}") from error
         listener.listen(1024)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                build_application(provider, store, seed=seed),
-                http="h11",
-                log_level="error",
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=1,
-            )
-        )
+        api = SandboxApi(provider, seed=seed)
+        server = new_server(api)
         line = {"event": "ready", "host": host, "port": listener.getsockname()[1], "pid": os.getpid()}
         _announce(json.dumps({**line, "recovery": {"charges": len(store.charges)}}), ready_file)
-        asyncio.run(server.serve(sockets=[listener]))
+        asyncio.run(serve_until_stopped(server, api, listener))
     store.close()
+
+
+def new_server(api: SandboxApi) -> uvicorn.Server:
+    """A server over the sandbox's addresses, which does not listen yet."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            SandboxApplication(api),
+            http="h11",
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+async def serve_until_stopped(server: uvicorn.Server, api: SandboxApi, listener: socket.socket) -> None:
+    """Answer requests and send webhooks until the server is told to stop."""
+    sending = asyncio.create_task(deliver_webhooks(api))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 def _announce(line: str, ready_file: Path | None) -> None:

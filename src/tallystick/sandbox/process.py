@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +18,13 @@ from typing import Any, Final, Self
 
 from tallystick.errors import FatalError
 from tallystick.processes import end_process
+from tallystick.sandbox.control import SandboxControl
 
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 10.0
-_CALL_TIMEOUT_S: Final = 30.0
 
 
-class SandboxProcess:
+class SandboxProcess(SandboxControl):
     """``python -m tallystick.sandbox`` in a ``with`` block; loopback only."""
 
     def __init__(
@@ -47,11 +46,6 @@ class SandboxProcess:
         self._faults = dict(faults or {})
         self._window_ms = window_ms
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """The base URL, once started."""
-        return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -115,30 +109,3 @@ class SandboxProcess:
         self.stop()
         if self._temporary is not None:
             self._temporary.cleanup()
-
-    # -- the control interface
-
-    def truth(self) -> dict[str, Any]:
-        """What was really charged: ``GET /_sandbox/truth``."""
-        return self._json("GET", "/_sandbox/truth")
-
-    def set_faults(self, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace the fault plan: ``POST /_sandbox/faults``."""
-        return self._json("POST", "/_sandbox/faults", faults)
-
-    def move_clock(self, *, by_ms: int) -> int:
-        """Move the sandbox's clock forward; returns its new time in milliseconds."""
-        return int(self._json("POST", "/_sandbox/clock", {"advance_ms": by_ms})["now_ms"])
-
-    def settlement(self) -> Path:
-        """Write a settlement file of everything charged so far; returns its path in the data folder."""
-        return Path(self._json("POST", "/_sandbox/settlement", {})["path"])
-
-    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method)  # noqa: S310  our own http URL
-        if data is not None:
-            request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=_CALL_TIMEOUT_S) as answer:  # noqa: S310
-            document: dict[str, Any] = json.load(answer)
-            return document

@@ -1,121 +1,126 @@
-"""The sandbox over HTTP: routes, and connections that are closed without an answer.
+"""The sandbox over HTTP: an ASGI application, connections that are closed without an answer, webhooks that go out.
 
-Owns: the Starlette application. Must not know: keys, faults, charges (``provider`` does).
+Owns: what ASGI and uvicorn have to do with it. Must not know: keys, faults, charges, addresses (``api`` does).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from tallystick.errors import FatalError
+from tallystick.sandbox.answer import Answer
+from tallystick.sandbox.api import MAX_BODY_BYTES, Asked, SandboxApi
+from tallystick.sandbox.webhooks import Delivery
 
-from tallystick.errors import ConfigurationError, FatalError
-from tallystick.sandbox.faults import plan_from
-from tallystick.sandbox.provider import Answer, SandboxProvider
-from tallystick.sandbox.store import Store
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
-MAX_BODY_BYTES: Final = 64 * 1024
+_POLL_S: Final = 0.05
+_WEBHOOK_TIMEOUT_S: Final = 10.0
+_DELIVERIES_AT_ONCE: Final = 16
 
 
-class _HangUp(Response):
-    """Closes the connection without an answer.
+class SandboxApplication:
+    """ASGI over ``SandboxApi``. Serve it with uvicorn's h11 protocol, which cut connections rely on."""
+
+    def __init__(self, api: SandboxApi) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def client_left() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        body = await _body(receive)
+        waiting = client_left()
+        try:
+            answer = await self._api.handle(_asked(scope, body), waiting)
+        finally:
+            waiting.close()
+        if answer.hang_up:
+            await _hang_up(receive)
+        else:
+            await _respond(send, answer)
+
+
+async def deliver_webhooks(api: SandboxApi) -> None:
+    """Send webhooks as they fall due, until cancelled."""
+    room = asyncio.Semaphore(_DELIVERIES_AT_ONCE)
+    running: set[asyncio.Task[None]] = set()
+    while True:
+        api.provider.expire()
+        for delivery in api.webhooks.take_due(api.provider.now_ms()):
+            task = asyncio.create_task(_deliver(api, delivery, room))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _deliver(api: SandboxApi, delivery: Delivery, room: asyncio.Semaphore) -> None:
+    async with room:
+        if not await asyncio.to_thread(_posted, delivery, api.provider.now_ms()):
+            api.webhooks.refused(delivery, now_ms=api.provider.now_ms())
+
+
+def _posted(delivery: Delivery, now_ms: int) -> bool:
+    """Whether the endpoint answered 2xx."""
+    request = urllib.request.Request(  # noqa: S310  endpoints are http:// only
+        delivery.endpoint.url, data=delivery.body, headers=delivery.headers(now_ms=now_ms), method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_WEBHOOK_TIMEOUT_S) as answer:  # noqa: S310
+            return 200 <= int(answer.status) < 300
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return False
+    except OSError:
+        return False
+
+
+def _asked(scope: Message, body: bytes) -> Asked:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    return Asked(scope["method"], scope["path"], query, headers, body)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The body, cut where it is too large in any case."""
+    body = b""
+    while True:
+        message = await receive()
+        part: bytes = message.get("body", b"")
+        body += part
+        if not message.get("more_body", False) or len(body) > MAX_BODY_BYTES:
+            return body
+
+
+async def _respond(send: Send, answer: Answer) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers]
+    headers += [
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _hang_up(receive: Receive) -> None:
+    """Close the connection without an answer.
 
     ASGI has no word for it: an application that returns in silence gets a 500 written for it. So this asks uvicorn's
     cycle, whose bound method ``receive`` is, for its transport.
     """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
-        transport = getattr(getattr(receive, "__self__", None), "transport", None)
-        if not isinstance(transport, asyncio.Transport):
-            raise FatalError("this server does not show its transport: the connection cannot be cut")
-        transport.abort()
-        await asyncio.sleep(0)  # lets the loop tell uvicorn, which would write a 500 otherwise
-
-
-class _Routes:
-    """The endpoints over one provider."""
-
-    def __init__(self, provider: SandboxProvider, store: Store, *, seed: int) -> None:
-        self._provider = provider
-        self._store = store
-        self._seed = seed
-
-    async def create_charge(self, request: Request) -> Response:
-        body = await request.body()
-        if len(body) > MAX_BODY_BYTES:
-            return _refused("The body is too large", status=413)
-
-        async def client_left() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-
-        waiting = client_left()
-        key, content_type = request.headers.get("idempotency-key"), request.headers.get("content-type", "")
-        try:
-            return _respond(await self._provider.charge(key, body, content_type, waiting))
-        finally:
-            waiting.close()
-
-    async def list_charges(self, request: Request) -> Response:
-        return _respond(self._provider.listing(dict(request.query_params)))
-
-    async def retrieve_charge(self, request: Request) -> Response:
-        return _respond(self._provider.retrieve(request.path_params["id"]))
-
-    async def truth(self, _request: Request) -> Response:
-        return JSONResponse(self._provider.truth())
-
-    async def write_settlement(self, _request: Request) -> Response:
-        path = self._store.write_settlement()
-        return JSONResponse({"path": str(path.resolve()), "rows": path.read_text().count("\n") - 1})
-
-    async def read_settlement(self, _request: Request) -> Response:
-        return Response(self._store.settlement_csv(), media_type="text/csv")
-
-    async def set_faults(self, request: Request) -> Response:
-        try:
-            self._provider.plan = plan_from(json.loads(await request.body()), seed=self._seed)
-        except (ValueError, ConfigurationError) as wrong:
-            return _refused(str(wrong))
-        return JSONResponse({"ok": True})
-
-    async def move_clock(self, request: Request) -> Response:
-        document: Any = json.loads(await request.body() or b"{}")
-        advance_ms = document.get("advance_ms") if isinstance(document, dict) else None
-        if not isinstance(advance_ms, int) or advance_ms < 0:
-            return _refused("advance_ms is a whole number from 0")
-        self._store.move_clock(advance_ms)
-        return JSONResponse({"now_ms": self._provider.now_ms()})
-
-
-def build_application(provider: SandboxProvider, store: Store, *, seed: int) -> Starlette:
-    """The routes over one provider. Serve it with uvicorn's h11 protocol, which cut connections rely on."""
-    routes = _Routes(provider, store, seed=seed)
-    return Starlette(
-        routes=[
-            Route("/v1/charges", routes.create_charge, methods=["POST"]),
-            Route("/v1/charges", routes.list_charges, methods=["GET"]),
-            Route("/v1/charges/{id}", routes.retrieve_charge, methods=["GET"]),
-            Route("/_sandbox/truth", routes.truth, methods=["GET"]),
-            Route("/_sandbox/settlement", routes.write_settlement, methods=["POST"]),
-            Route("/_sandbox/settlement", routes.read_settlement, methods=["GET"]),
-            Route("/_sandbox/faults", routes.set_faults, methods=["POST"]),
-            Route("/_sandbox/clock", routes.move_clock, methods=["POST"]),
-        ]
-    )
-
-
-def _respond(answer: Answer) -> Response:
-    if answer.hang_up:
-        return _HangUp()
-    return Response(answer.body, answer.status, dict(answer.headers), media_type="application/json")
-
-
-def _refused(message: str, *, status: int = 400) -> Response:
-    return JSONResponse({"error": {"type": "invalid_request_error", "message": message}}, status)
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if not isinstance(transport, asyncio.Transport):
+        raise FatalError("this server does not show its transport: the connection cannot be cut")
+    transport.abort()
+    await asyncio.sleep(0)  # lets the loop tell uvicorn, which would write a 500 otherwise

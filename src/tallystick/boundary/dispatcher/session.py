@@ -261,7 +261,9 @@ class Session:
         overdue = attempt.action_deadline_ms is not None and self._clock.now_ms() >= attempt.action_deadline_ms
         if overdue and attempt.provider_object_id is not None:
             request = CancelRequest(attempt.provider_object_id, attempt.provider_key, operation=attempt.operation)
-            return await self._provider.cancel(request), ()
+            ended = await self._provider.cancel(request)
+            if ended.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.DECLINED):
+                return ended, ()
         known = await self._sql.run(partial(self._ledger.known_objects, attempt))
         request_of_listing = LookUpRequest(
             attempt.reference,

@@ -95,7 +95,8 @@ def _attempts(connection: Connection, notice: Notice) -> list[Attempt]:
     if notice.provider_key is not None:
         ways.append(_a.provider_key == notice.provider_key)
     if notice.reference is not None:
-        ways.append(and_(_a.reference == notice.reference, _a.operation == notice.operation))
+        same_kind = or_(_a.operation == notice.operation, _a.operation.startswith(f"{notice.operation}:"))
+        ways.append(and_(_a.reference == notice.reference, same_kind))
     query = (
         select(schema.effect_attempt)
         .where(_a.provider == notice.provider, or_(*ways))

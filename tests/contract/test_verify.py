@@ -12,12 +12,14 @@ from confluent_kafka.admin import AdminClient
 from tests.support.brokers import Cluster
 
 from tallystick.pipeline import Guarantee
+from tallystick.verify.capsule import open_capsule
 from tallystick.verify.faults.specs import FaultSpec
 from tallystick.verify.proxy import Proxy
 from tallystick.verify.trial.settings import TrialSettings
 from tallystick.verify.trial.site import Site
 from tallystick.verify.trial.trial import Trial
 from tallystick.verify.workloads import Shape
+from tallystick.wire.records import iterate_batches
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -67,3 +69,18 @@ def test_a_fault_that_the_cluster_does_not_allow_is_refused_with_the_reason(embe
     )
     assert done.returncode == 2
     assert "not ours to kill" in done.stderr
+
+
+def test_a_violation_leaves_a_capsule_that_is_judged_again_without_the_cluster(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tallystick.cli.main", "verify"]
+    loses = f"{sys.executable} -m tests.support.broken_workers positions-run-on-after-an-abort"
+    options = ["--folder", str(tmp_path), "--duration", "3s", "--faults", "none", "--application", loses]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    capsule = tmp_path / "capsule-exactly-once.zip"
+    again = subprocess.run([*command, "replay", str(capsule)], capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 1
+    assert "now: outputs: lost" in again.stdout
+    opened = open_capsule(capsule)
+    logs = [opened.read(name) for name in opened.segments if "ticks" in name]
+    assert sum(batch.record_count for log in logs for batch, _ in iterate_batches(log)) == opened.manifest["events"] > 0

@@ -130,3 +130,18 @@ def _reach(bootstrap: str | None, command_config: Path | None) -> tuple[str | No
 
     settings = ClientSettings.from_properties(bootstrap, read_properties(command_config))
     return settings.bootstrap, settings.for_librdkafka()
+
+
+@verify.command()
+def replay(capsule: Annotated[Path, typer.Argument(help="A capsule-*.zip that a run has left.")]) -> None:
+    """Judge a recorded history again, without a cluster: the checkers of today over what was seen then.
+
+    Exit code 1 if something is still found, 0 if nothing is.
+    """
+    from tallystick.verify.capsule import open_capsule
+    from tallystick.verify.capsule.replay import told, violations
+
+    opened = open_capsule(capsule)
+    for line in told(opened):
+        typer.echo(line)
+    raise typer.Exit(1 if violations(opened) else 0)

@@ -15,14 +15,17 @@ from typing import Final
 
 from rich.console import Console
 
+from tallystick.operate import ClientSettings
 from tallystick.pipeline import Guarantee
+from tallystick.verify.capsule import write_capsule
+from tallystick.verify.capsule.segments import segments
 from tallystick.verify.faults.catalog import FAULTS
 from tallystick.verify.faults.fault import Need
 from tallystick.verify.report.page import page
 from tallystick.verify.report.terminal import bar, summary
 from tallystick.verify.trial.outcome import Outcome
 from tallystick.verify.trial.settings import TrialSettings
-from tallystick.verify.trial.site import SiteSettings, opened
+from tallystick.verify.trial.site import Site, SiteSettings, opened
 from tallystick.verify.trial.trial import Trial
 
 JSON_NAME: Final = "report.json"
@@ -42,6 +45,8 @@ class Campaign:
         """The exit code: 0 only if each guarantee held and each fault struck."""
         self.folder.mkdir(parents=True, exist_ok=True)
         outcomes: list[Outcome] = []
+        for stale in self.folder.glob("capsule-*.zip"):
+            stale.unlink()
         with ExitStack() as stack:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallystick-verify-")))
             site = stack.enter_context(opened(self.site, data, proxied=self._proxied))
@@ -49,13 +54,25 @@ class Campaign:
             for guarantee in self.guarantees:
                 settings = replace(self.settings, guarantee=guarantee)
                 with bar(console, guarantee.value, settings.duration_s) as report:
-                    outcomes.append(Trial(settings, site, self.folder / guarantee.value, report).run())
+                    trial = Trial(settings, site, self.folder / guarantee.value, report, self._exported)
+                    outcomes.append(trial.run())
         summary(console, outcomes)
         self._write(outcomes)
         console.print(
             f"  all numbers: {self.folder / JSON_NAME}, to look at: {self.folder / PAGE_NAME}", soft_wrap=True
         )
         return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+    def _exported(self, outcome: Outcome, site: Site, topics: Sequence[str]) -> None:
+        """A violation leaves a capsule, made while the topics are still there."""
+        reach = ClientSettings.from_properties(site.bootstrap, site.client)
+        guarantee = outcome.settings.guarantee.value
+        write_capsule(
+            outcome,
+            self.folder / f"capsule-{guarantee}.zip",
+            segments=segments(reach, topics),
+            logs=self.folder / guarantee,
+        )
 
     @property
     def _proxied(self) -> bool:

@@ -24,3 +24,22 @@ class Echo(msgspec.Struct, frozen=True):
     account: str
     number: int
     amount_minor: int
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """An output of the counting workload: the tick, and its account's totals with it."""
+
+    identity: str
+    event: EventId
+    account: str
+    number: int
+    amount_minor: int
+    events: int
+    total_minor: int
+
+
+class Total(msgspec.Struct, frozen=True):
+    """What the counting workload keeps for each account."""
+
+    events: int = 0
+    total_minor: int = 0

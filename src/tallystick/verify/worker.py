@@ -42,6 +42,7 @@ def main() -> int:
         place = msgspec.json.decode(os.environ[ENV_PLACE], type=WorkerPlace)
     except (KeyError, msgspec.DecodeError) as error:
         raise ConfigurationError(f"{ENV_PLACE} holds no place: {error!r}") from error
+    settings = WorkloadSettings.from_environment(os.environ)
     config = WorkerConfig(
         bootstrap=place.bootstrap,
         slot=place.slot,
@@ -51,9 +52,10 @@ def main() -> int:
         consumer_config=place.consumer_config,
         producer_config=place.producer_config,
         stats_dir=Path(place.stats_dir),
+        state_dir=None if settings.state_dir is None else Path(settings.state_dir),
     )
     try:
-        run_worker(build_app(WorkloadSettings.from_environment(os.environ)), config)
+        run_worker(build_app(settings), config)
     except FencedError:
         traceback.print_exc()
         return Exit.FENCED

@@ -17,7 +17,8 @@ import msgspec
 from tallystick.errors import ConfigurationError
 from tallystick.ids import EventId, body_hash
 from tallystick.pipeline import App, Context, Emit, Guarantee, Topic, emit
-from tallystick.verify.events import Echo, TickValue
+from tallystick.verify import counting
+from tallystick.verify.events import Counted, Echo, TickValue
 from tallystick.verify.oracle import Expected, Position
 from tallystick.verify.ticks import Tick
 
@@ -37,6 +38,9 @@ class Shape(Enum):
     SQL_COUNT = "sql"
     """One tick in, one SQL row, one SQL balance moved, one out."""
 
+    COUNT = "count"
+    """One tick in; its account's totals in keyed state moved, and written out."""
+
     COPY = "copy"
     """One tick in, the same bytes out: what an application that is not ours can be asked to do."""
 
@@ -44,8 +48,8 @@ class Shape(Enum):
 class WorkloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One workload of one run; crosses to the workers as JSON in ``TALLYSTICK_WORKLOAD``.
 
-    ``name`` is the application's name and the prefix of its topics. ``pause_us`` is spent on each event, so that a
-    kill finds work under way.
+    ``name`` is the application's name and the prefix of its topics. ``state_dir`` keeps local copies of keyed
+    state. ``pause_us`` is spent on each event, so that a kill finds work under way.
     """
 
     name: str
@@ -53,6 +57,7 @@ class WorkloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     guarantee: Guarantee
     partitions: int = 4
     database_url: str | None = None
+    state_dir: str | None = None
     pause_us: int = 0
 
     @property
@@ -64,6 +69,11 @@ class WorkloadSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.shape is Shape.FAN_OUT:
             return (f"{self.name}.echoes", f"{self.name}.copies")
         return (f"{self.name}.echoes",)
+
+    @property
+    def changelog(self) -> str:
+        """The topic of the counting workload's state."""
+        return f"{self.group}.{counting.STORE}.changelog"
 
     @property
     def group(self) -> str:
@@ -96,6 +106,7 @@ _SHARES: Final[dict[Shape, tuple[_Share, ...]]] = {
     Shape.PASS_THROUGH: (_Share(0, 0),),
     Shape.FAN_OUT: (_Share(0, 0), _Share(0, 1), _Share(1, 2)),
     Shape.SQL_COUNT: (_Share(0, 0),),
+    Shape.COUNT: (_Share(0, 0),),
     Shape.COPY: (_Share(0, 0),),
 }
 
@@ -112,6 +123,9 @@ def build_app(settings: WorkloadSettings) -> App:
         if settings.database_url is None:
             raise ConfigurationError(f"workload {settings.shape.value} needs a database")
         app.add(STEP, [source], factory=effect_factory(settings.database_url, source, STEP, echo), emits=sinks)
+    elif settings.shape is Shape.COUNT:
+        totals = Topic(settings.sinks[0], Counted, partitions=settings.partitions)
+        counting.declare(app, STEP, source, totals, pause_s=settings.pause_us / 1_000_000)
     elif settings.shape is Shape.COPY:
         copies = [Topic(name, TickValue, partitions=settings.partitions) for name in settings.sinks]
 
@@ -147,6 +161,8 @@ def expected_outputs(
     settings: WorkloadSettings, ticks: Sequence[Tick], positions: Mapping[EventId, Position]
 ) -> list[Expected]:
     """What must be in the sinks, byte for byte, made without the workload's own code."""
+    if settings.shape is Shape.COUNT:
+        return counting.expected(settings.sinks[0], ticks, positions)
     shares = _SHARES[settings.shape]
     return [
         Expected(

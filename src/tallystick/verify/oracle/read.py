@@ -93,12 +93,35 @@ def read_view(
     )
 
 
+def latest_values(
+    bootstrap: str, topic: str, *, timeout_s: float = 30.0, client: Mapping[str, str] = NO_SETTINGS
+) -> dict[bytes, bytes]:
+    """Of each key the newest committed value; one whose newest record is a tombstone is absent."""
+    deadline = time.monotonic() + timeout_s
+    newest: dict[bytes, tuple[Position, bytes | None]] = {}
+
+    def note(message: Message) -> str:
+        position = Position(topic, int(message.partition() or 0), int(message.offset() or 0))
+        before = newest.get(message.key() or b"")
+        if before is None or before[0] < position:
+            newest[message.key() or b""] = (position, message.value())
+        return ""
+
+    _read({"bootstrap.servers": bootstrap, **client}, topic, "read_committed", note, deadline)
+    return {key: value for key, (_, value) in newest.items() if value is not None}
+
+
 def committed_offsets(
-    bootstrap: str, group: str, topics: Iterable[str], *, timeout_s: float = 30.0
+    bootstrap: str,
+    group: str,
+    topics: Iterable[str],
+    *,
+    timeout_s: float = 30.0,
+    client: Mapping[str, str] = NO_SETTINGS,
 ) -> dict[tuple[str, int], int]:
     """The group's committed offsets by topic and partition, with pending ones waited for (rule 3)."""
     deadline = time.monotonic() + timeout_s
-    consumer = plain_consumer({"bootstrap.servers": bootstrap}, "read_committed", group=group)
+    consumer = plain_consumer({"bootstrap.servers": bootstrap, **client}, "read_committed", group=group)
     try:
         wanted = [
             TopicPartition(topic, partition) for topic in topics for partition in _partitions(consumer, topic, deadline)

@@ -30,6 +30,7 @@ class _Slot:
     name: str
     process: WorkerProcess
     replaced: list[WorkerProcess] = field(default_factory=list)
+    machine: int = 0
     killed: bool = False
     armed: str = ""
     to_arm: str = ""
@@ -41,11 +42,13 @@ class _Slot:
 class Crew:
     """``make`` gives the process of a slot; each call makes a new incarnation's object."""
 
-    def __init__(self, make: Callable[[int], WorkerProcess], *, count: int, timeline: Timeline, kill_log: Path) -> None:
+    def __init__(
+        self, make: Callable[[int, int], WorkerProcess], *, count: int, timeline: Timeline, kill_log: Path
+    ) -> None:
         self._make = make
         self._timeline = timeline
         self._kill_log = kill_log
-        self._slots = [_Slot(f"slot-{number}", make(number)) for number in range(count)]
+        self._slots = [_Slot(f"slot-{number}", make(number, 0)) for number in range(count)]
         self.own_ends: list[str] = []
         self.fenced = 0
         self.kills = 0
@@ -90,7 +93,8 @@ class Crew:
         slot = self._slots[number]
         slot.process.freeze()
         slot.replaced.append(slot.process)
-        slot.process = self._make(number)
+        slot.machine += 1
+        slot.process = self._make(number, slot.machine)
         self._timeline.note(slot.name, "frozen, and another takes its place")
         self._start(slot)
 
@@ -113,6 +117,11 @@ class Crew:
         return bool(slot.to_arm or slot.armed)
 
     # -- the end
+
+    @property
+    def unreached(self) -> tuple[str, ...]:
+        """Places at which a worker was to die, and that none came to."""
+        return tuple(at for slot in self._slots for at in (slot.armed, slot.to_arm) if at)
 
     def last_words(self) -> str:
         """The end of each present worker's log, for a message."""

@@ -13,6 +13,7 @@ from tallystick.pipeline import Guarantee
 from tallystick.verify.oracle import Finding, History, Report
 from tallystick.verify.timeline import Moment
 from tallystick.verify.trial.settings import TrialSettings
+from tallystick.verify.workloads import WorkloadSettings
 
 _AFTER_LOSS: Final = frozenset({"lost", "torn", "torn-from-offsets", "effects", "state"})
 _AFTER_REPETITION: Final = frozenset({"repeated", "effects", "state"})
@@ -44,8 +45,10 @@ class Outcome:
 
     settings: TrialSettings
     site: str
+    workload: WorkloadSettings
     inputs: Report
     outputs: Report
+    input_history: History
     history: History
     violations: tuple[Violation, ...]
     moments: tuple[Moment, ...]

@@ -20,21 +20,22 @@ from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TRANSACTION_TIM
 from tallystick.verify.trial.site import Site
 from tallystick.verify.worker import WorkerPlace
 from tallystick.verify.worker_process import WorkerProcess
-from tallystick.verify.workloads import WorkloadSettings
+from tallystick.verify.workloads import Shape, WorkloadSettings
 
 _ADMIN_TIMEOUT_S: Final = 30.0
 _CLUSTERS_OWN: Final = -1
 """Replication as the cluster has it by default: only that can be kept everywhere."""
 
 
-def workload_of(settings: TrialSettings, name: str, database_url: str | None) -> WorkloadSettings:
+def workload_of(settings: TrialSettings, name: str, site: Site, *, folder: Path) -> WorkloadSettings:
     """The workload as its workers are told of it."""
     return WorkloadSettings(
         name=name,
         shape=settings.workload,
         guarantee=settings.guarantee,
         partitions=settings.partitions,
-        database_url=database_url,
+        database_url=site.database_url,
+        state_dir=str(folder / "state") if settings.workload is Shape.COUNT else None,
     )
 
 

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+from confluent_kafka import KafkaException
+
 from tallystick.ids import body_hash
 from tallystick.pipeline import Guarantee
-from tallystick.verify import workloads
+from tallystick.verify import counting, workloads
 from tallystick.verify.faults.catalog import FAULTS
 from tallystick.verify.faults.fault import World
 from tallystick.verify.faults.injector import Injector
 from tallystick.verify.faults.specs import plan
 from tallystick.verify.kill_run import RunUnfinished
-from tallystick.verify.oracle import Expected, History, Seen, identity_from_payload, judge, read_view
-from tallystick.verify.oracle.read import identity_from_header
-from tallystick.verify.ticks import account_name, endless_ticks
+from tallystick.verify.oracle import Expected, History, Seen, StateCell, identity_from_payload, judge, read_view
+from tallystick.verify.oracle.read import committed_offsets, identity_from_header
+from tallystick.verify.ticks import Tick, account_name, endless_ticks
 from tallystick.verify.timeline import Timeline
 from tallystick.verify.trial.crew import Crew
 from tallystick.verify.trial.feed import Aborter, Feed
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 _TURN_S: Final = 0.05
 _JOIN_TIMEOUT_S: Final = 90.0
 _READ_TIMEOUT_S: Final = 300.0
+_STABLE_TIMEOUT_S: Final = 60.0
 _ACKNOWLEDGE_TIMEOUT_S: Final = 60.0
 STABLE_LIMIT_MS: Final = 4 * TRANSACTION_TIMEOUT_MS + 20_000
 """A transaction times out, its coordinator looks every ten seconds, and a broker may have to start again."""
@@ -61,6 +65,8 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Export = Callable[[Outcome, Site, Sequence[str]], None]
+"""Called with an outcome that has violations, and the names of its topics, before they are removed."""
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class Trial:
     site: Site
     folder: Path
     report: Report = lambda _: None
+    export: Export = lambda *_: None
     timeline: Timeline = field(default_factory=Timeline)
     workload: WorkloadSettings = field(init=False)
     sql: SqlSide | None = None
@@ -78,7 +85,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         name = f"{self.settings.prefix}-{self.settings.guarantee.value}-{uuid.uuid4().hex[:8]}"
-        self.workload = workload_of(self.settings, name, self.site.database_url)
+        self.workload = workload_of(self.settings, name, self.site, folder=self.folder)
 
     def run(self) -> Outcome:
         """Raises ``KafkaException`` if the cluster cannot be used at all; what is wrong otherwise is in the outcome."""
@@ -90,7 +97,10 @@ class Trial:
 
                 self.sql = SqlSide(self.workload.database_url, self.workload.name)
                 self.sql.prepare(account_name(number) for number in range(self.settings.accounts))
-            return self._run()
+            outcome = self._run()
+            if outcome.violations:
+                self.export(outcome, self.site, (self.workload.source, *self.workload.sinks))
+            return outcome
         finally:
             if self.sql is not None:
                 if not self.settings.keep:
@@ -153,7 +163,7 @@ class Trial:
                 auditor.finish()
                 for reader in readers:
                     reader.finish()
-                return self._outcome(crew, feed, aborter, auditor, readers, injector, watch)
+                return self._outcome(crew, feed, aborter, auditor, readers, injector)
         finally:
             injector.heal()
             crew.kill_all()
@@ -208,13 +218,12 @@ class Trial:
         auditor: Auditor,
         readers: list[LiveReader],
         injector: Injector,
-        watch: GroupWatch,
     ) -> Outcome:
-        settings = self.settings
+        settings, workload = self.settings, self.workload
         self.report(Progress("reading everything again", 0, len(feed.sent), 0, ()))
         self._problem("reader", [f"{one.name}: {text}" for one in readers for text in one.errors[:3]])
         self._problem("reader", [f"{one.name}: {one.raised!r}" for one in readers if one.raised is not None])
-        history = self._history(feed, aborter, auditor, readers, watch)
+        history = self._history(feed, aborter, auditor, readers)
         inputs = self._inputs(feed)
         reports = judge(inputs), judge(history)
         violations = [*forbidden("inputs", reports[0], Guarantee.EXACTLY_ONCE)]
@@ -227,13 +236,18 @@ class Trial:
         return Outcome(
             settings=settings,
             site=self.site.name,
+            workload=workload,
             inputs=reports[0],
             outputs=reports[1],
+            input_history=inputs,
             history=history,
             violations=(*self._problems, *told),
             moments=moments,
             struck=injector.struck,
-            missed=tuple(spec.name for spec in settings.faults if not injector.struck[spec.name]),
+            missed=(
+                *(spec.name for spec in settings.faults if not injector.struck[spec.name]),
+                *(f"kill-at:{place}" for place in crew.unreached),
+            ),
             kills=crew.kills,
             zombies_fenced=crew.fenced,
             own_ends=tuple(crew.own_ends),
@@ -242,9 +256,7 @@ class Trial:
             versions=versions(),
         )
 
-    def _history(
-        self, feed: Feed, aborter: Aborter, auditor: Auditor, readers: list[LiveReader], watch: GroupWatch
-    ) -> History:
+    def _history(self, feed: Feed, aborter: Aborter, auditor: Auditor, readers: list[LiveReader]) -> History:
         workload, site = self.workload, self.site
         ticks = [tick for tick in feed.sent if tick.event in feed.positions]
         expected = workloads.expected_outputs(workload, ticks, feed.positions)
@@ -260,12 +272,36 @@ class Trial:
                 for sink in workload.sinks
             ),
             rows=tuple(rows),
-            next_offsets=watch.next_offsets(),
+            next_offsets=self._next_offsets(),
             known_aborted=frozenset(aborter.aborted),
             earlier=views_of(readers[0], readers[1], workload.sinks),
             samples=tuple(auditor.samples),
             stable_limit_ms=STABLE_LIMIT_MS,
-            states=() if self.sql is None else self.sql.states(ticks),
+            states=self._states(ticks),
+        )
+
+    def _next_offsets(self) -> dict[tuple[str, int], int] | None:
+        """The group's stable offsets. Nobody commits any more: one that stays pending is a transaction that hangs."""
+        workload, site = self.workload, self.site
+        try:
+            return committed_offsets(
+                site.bootstrap, workload.group, [workload.source], timeout_s=_STABLE_TIMEOUT_S, client=site.client
+            )
+        except KafkaException as error:
+            self._problem("pending-offsets", [f"no stable offsets of {workload.group}: {error.args[0].str()}"])
+            return None
+
+    def _states(self, ticks: list[Tick]) -> tuple[StateCell, ...]:
+        if self.sql is not None:
+            return self.sql.states(ticks)
+        if self.workload.shape is not workloads.Shape.COUNT:
+            return ()
+        return counting.states(
+            self.site.bootstrap,
+            self.workload.changelog,
+            ticks,
+            client=self.site.client,
+            timeout_s=_READ_TIMEOUT_S,
         )
 
     def _inputs(self, feed: Feed) -> History:
@@ -296,9 +332,12 @@ class Trial:
     def _kill_log(self) -> Path:
         return self.folder / "kills.jsonl"
 
-    def _worker(self, number: int) -> WorkerProcess:
+    def _worker(self, number: int, machine: int) -> WorkerProcess:
+        workload = self.workload
+        if workload.state_dir is not None:
+            workload = msgspec.structs.replace(workload, state_dir=f"{workload.state_dir}-{machine}")
         place = worker_place(self.settings, self.site, number, folder=self.folder)
-        return place.process(self.workload, folder=self.folder, kill_log=self._kill_log)
+        return place.process(workload, folder=self.folder, kill_log=self._kill_log)
 
     def _problem(self, checker: str, texts: list[str]) -> None:
         if texts:

@@ -44,6 +44,20 @@ def test_exactly_once_holds_while_workers_die_and_answers_are_lost(kafka: Cluste
     assert [name for name in topics if name.startswith("verify-")] == []
 
 
+def test_keyed_state_is_the_fold_of_its_inputs_while_workers_die(embedded_cluster: Cluster, tmp_path: Path) -> None:
+    settings = TrialSettings(
+        workload=Shape.COUNT,
+        guarantee=Guarantee.EXACTLY_ONCE,
+        faults=tuple(map(FaultSpec.parse, ("kill-worker@0.5", "kill-worker@1.5", "kill-at:cycle.before-commit@2"))),
+        duration_s=6,
+    )
+    site = Site(name="embedded", bootstrap=embedded_cluster.bootstrap)
+    outcome = Trial(settings, site, tmp_path).run()
+    assert outcome.passed, json.dumps(outcome.to_json()["violations"], indent=1)
+    assert outcome.outputs.right == outcome.events > 1_000
+    assert len(outcome.history.states) == settings.accounts
+
+
 def test_the_command_starts_a_broker_and_tells_losses_from_repetitions(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--folder", str(tmp_path), "--duration", "4s"]
     command += [

@@ -1,9 +1,9 @@
 """SQL effects beside statements written by hand: the same rows in the same database, in turns.
 
-``python -m bench.boundary --only PostgreSQL``. The work: small events, already read and parsed, become one row each. By
-hand, the business table has a unique index on the event id, and ON CONFLICT keeps repetitions out; with the inbox that
-index is not needed, because the inbox has it. Each round runs each way once, every round beginning with another one;
-the first round warms up and is not counted. Printed: medians of events per second, and ratios to the first row.
+``python -m bench.boundary --only PostgreSQL``. The work: small events, already read, become one row each. By hand, the
+business table has a unique index on the event id, and ON CONFLICT keeps repetitions out; with the inbox it needs none.
+Each round runs each way once, every round beginning with another one; the first round warms up and is not counted.
+Printed: medians of events per second and of processor time (program and server), and their ratios to the first row.
 """
 
 from __future__ import annotations
@@ -11,26 +11,19 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
 
 import structlog
 from bench.speed import report
-from sqlalchemy import Connection, Engine, text
+from bench.sql import hand, ours
+from bench.sql.site import Cost, Site
+from bench.sql.work import LOOP_BATCH, events
+from sqlalchemy import Engine
 
-from tallystick.boundary import PerBatch, SqlEffect, create_tables, open_database
-from tallystick.boundary.driver import driver
-from tallystick.ids import deterministic_id
+from tallystick.boundary import PerBatch
 from tallystick.pipeline.records import Record
 from tallystick.servers import PostgreSQL
-
-BATCH: Final = 5_000
-LOOP_BATCH: Final = 500
 
 Way = Callable[[Engine, Sequence[Record]], None]
 
@@ -45,126 +38,6 @@ class Contest:
     ways: Mapping[str, Way]
 
 
-def batches(records: Sequence[Record], size: int = BATCH) -> Iterator[Sequence[Record]]:
-    for start in range(0, len(records), size):
-        yield records[start : start + size]
-
-
-@contextmanager
-def plain(engine: Engine) -> Iterator[Any]:
-    """The driver's own connection, as a program has it that knows nothing of SQLAlchemy."""
-    with engine.connect() as connection, driver(connection) as raw:
-        yield raw
-
-
-# By hand, PostgreSQL.
-
-
-def unnest(engine: Engine, records: Sequence[Record]) -> None:
-    with plain(engine) as raw:
-        for batch in batches(records):
-            rows = raw.execute(
-                "INSERT INTO hand SELECT * FROM unnest(%s::text[], %s::bigint[]) ON CONFLICT DO NOTHING RETURNING id",
-                ([record.event_id for record in batch], [record.offset for record in batch]),
-            ).fetchall()
-            raw.commit()
-            if len(rows) != len(batch):
-                raise AssertionError("a row was there already")
-
-
-def copy(engine: Engine, records: Sequence[Record]) -> None:
-    with plain(engine) as raw:
-        for batch in batches(records):
-            with raw.cursor().copy("COPY bare FROM STDIN (FORMAT BINARY)") as rows:
-                rows.set_types(["text", "int8"])
-                for record in batch:
-                    rows.write_row((record.event_id, record.offset))
-            raw.commit()
-
-
-def executemany(engine: Engine, records: Sequence[Record]) -> None:
-    with plain(engine) as raw:
-        for batch in batches(records):
-            raw.cursor().executemany(
-                "INSERT INTO hand VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                [(record.event_id, record.offset) for record in batch],
-            )
-            raw.commit()
-
-
-def loop(engine: Engine, records: Sequence[Record]) -> None:
-    with plain(engine) as raw:
-        for batch in batches(records, LOOP_BATCH):
-            for record in batch:
-                raw.execute("INSERT INTO hand VALUES (%s, %s) ON CONFLICT DO NOTHING", (record.event_id, record.offset))
-            raw.commit()
-
-
-# Ours.
-
-
-def copied(connection: Connection, records: Sequence[Record]) -> None:
-    with driver(connection) as raw, raw.cursor().copy("COPY bare FROM STDIN (FORMAT BINARY)") as rows:
-        rows.set_types(["text", "int8"])
-        for record in records:
-            rows.write_row((record.event_id, record.offset))
-
-
-def inserted(connection: Connection, records: Sequence[Record]) -> None:
-    with driver(connection) as raw:
-        raw.execute(
-            "INSERT INTO bare SELECT * FROM unnest(%s::text[], %s::bigint[])",
-            ([record.event_id for record in records], [record.offset for record in records]),
-        )
-
-
-def inserted_unique(connection: Connection, records: Sequence[Record]) -> None:
-    with driver(connection) as raw:
-        raw.execute(
-            "INSERT INTO hand SELECT * FROM unnest(%s::text[], %s::bigint[])",
-            ([record.event_id for record in records], [record.offset for record in records]),
-        )
-
-
-def many(connection: Connection, records: Sequence[Record]) -> None:
-    with driver(connection) as raw:
-        raw.executemany("INSERT INTO bare VALUES (?, ?)", [(record.event_id, record.offset) for record in records])
-
-
-def one(connection: Connection, record: Record) -> None:
-    connection.exec_driver_sql("INSERT INTO bare VALUES (%s, %s)", (record.event_id, record.offset))
-
-
-def ours(handler: Any, *, size: int = BATCH) -> Way:
-    def run(engine: Engine, records: Sequence[Record]) -> None:
-        effect = SqlEffect(engine, handler, name="bench.effect")
-        for batch in batches(records, size):
-            effect.process(batch)
-
-    return run
-
-
-def many_by_hand(engine: Engine, records: Sequence[Record]) -> None:
-    with plain(engine) as raw:
-        for batch in batches(records):
-            raw.execute("BEGIN IMMEDIATE")
-            raw.executemany(
-                "INSERT INTO hand VALUES (?, ?) ON CONFLICT DO NOTHING",
-                [(record.event_id, record.offset) for record in batch],
-            )
-            raw.execute("COMMIT")
-
-
-def many_at_once_by_hand(engine: Engine, records: Sequence[Record]) -> None:
-    with plain(engine) as raw:
-        raw.execute("BEGIN IMMEDIATE")
-        raw.executemany(
-            "INSERT INTO hand VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(record.event_id, record.offset) for record in records],
-        )
-        raw.execute("COMMIT")
-
-
 def contests(scale: float) -> list[Contest]:
     return [
         Contest(
@@ -172,143 +45,79 @@ def contests(scale: float) -> list[Contest]:
             "postgresql",
             int(100_000 * scale),
             {
-                "by hand: INSERT SELECT unnest ON CONFLICT RETURNING": unnest,
-                "by hand: executemany": executemany,
-                "by hand: binary COPY, no unique index": copy,
-                "Tallystick, rows by unnest": ours(PerBatch(inserted)),
-                "Tallystick, rows by COPY": ours(PerBatch(copied)),
-                "Tallystick, rows by unnest, a second unique index": ours(PerBatch(inserted_unique)),
+                "by hand: INSERT SELECT unnest ON CONFLICT RETURNING": hand.unnest,
+                "by hand: executemany": hand.executemany,
+                "by hand: binary COPY, no unique index": hand.copy,
+                "Tallystick, rows by unnest": ours.effect(PerBatch(ours.inserted)),
+                "Tallystick, rows by COPY": ours.effect(PerBatch(ours.copied)),
+                "Tallystick, rows by unnest, a second unique index": ours.effect(PerBatch(ours.inserted_unique)),
             },
         ),
         Contest(
             "PostgreSQL, event by event, transactions of 500",
             "postgresql",
             int(20_000 * scale),
-            {"by hand: INSERT ON CONFLICT in a loop": loop, "Tallystick, a handler": ours(one, size=LOOP_BATCH)},
+            {
+                "by hand: INSERT ON CONFLICT in a loop": hand.loop,
+                "Tallystick, a handler": ours.effect(ours.one, size=LOOP_BATCH),
+            },
         ),
         Contest(
             "SQLite, batches of 5,000",
             "sqlite",
             int(200_000 * scale),
-            {"by hand: executemany, unique index": many_by_hand, "Tallystick, a batch function": ours(PerBatch(many))},
-        ),
-        Contest(
-            "SQLite, one batch",
-            "sqlite",
-            int(200_000 * scale),
             {
-                "by hand: executemany, unique index": many_at_once_by_hand,
-                "Tallystick, a batch function": ours(PerBatch(many), size=10**9),
+                "by hand: executemany, unique index": hand.many,
+                "Tallystick, a batch function": ours.effect(PerBatch(ours.many)),
             },
         ),
     ]
 
 
-def replays(scale: float) -> list[tuple[str, str, int, Any]]:
-    events = int(1_000_000 * scale)
-    return [
-        ("PostgreSQL, replay, batches of 5,000", "postgresql", events, PerBatch(inserted)),
-        ("SQLite, replay, batches of 5,000", "sqlite", events, PerBatch(many)),
-    ]
-
-
-def events(count: int) -> list[Record]:
-    return [
-        Record(
-            topic="orders",
-            partition=number % 4,
-            offset=number // 4,
-            key=b"customer-17",
-            value=b'{"order": %d, "customer": 17, "amount_minor": 1999, "currency": "EUR"}' % number,
-            headers=(),
-            timestamp_ms=1_700_000_000_000,
-            event_id=deterministic_id("bench.boundary", number),
-        )
-        for number in range(count)
-    ]
-
-
-@contextmanager
-def tables(site: Site, database: str) -> Iterator[Engine]:
-    """An engine over empty tables."""
-    with site.database(database) as engine:
-        create_tables(engine)
-        with engine.begin() as connection:
-            for statement in (
-                "CREATE TABLE hand (id TEXT NOT NULL, amount BIGINT NOT NULL)",
-                "CREATE UNIQUE INDEX hand_id ON hand (id)",
-                "CREATE TABLE bare (id TEXT NOT NULL, amount BIGINT NOT NULL)",
-            ):
-                connection.execute(text(statement))
-        yield engine
-
-
-class Site:
-    """Where the databases come from: PostgreSQL with its defaults, SQLite as ``open_database`` sets it."""
-
-    def __init__(self, server: PostgreSQL) -> None:
-        self._server = server
-        self._number = 0
-
-    @contextmanager
-    def database(self, kind: str) -> Iterator[Engine]:
-        if kind == "sqlite":
-            with TemporaryDirectory() as folder:
-                engine = open_database(f"sqlite:///{Path(folder) / 'bench.sqlite'}")
-                yield engine
-                engine.dispose()
-            return
-        self._number += 1
-        name = f"bench_{self._number}"
-        admin = open_database(self._server.url)
-        self._admin(admin, f"CREATE DATABASE {name}")
-        engine = open_database(self._server.url_of(name))
-        yield engine
-        engine.dispose()
-        self._admin(admin, f"DROP DATABASE {name}")
-        self._admin(admin, "CHECKPOINT")
-        admin.dispose()
-
-    @staticmethod
-    def _admin(engine: Engine, statement: str) -> None:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(statement))
-
-
-def run(contest: Contest, site: Site, rounds: int) -> dict[str, float]:
-    """Events per second, the median of the rounds."""
+def run(contest: Contest, site: Site, rounds: int) -> dict[str, Cost]:
     records = events(contest.events)
-    figures: dict[str, list[float]] = {name: [] for name in contest.ways}
+    costs: dict[str, list[Cost]] = {name: [] for name in contest.ways}
     names = list(contest.ways)
     for number in range(rounds + 1):
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
-            with tables(site, contest.database) as engine:
-                began = time.perf_counter()
+            with site.tables(contest.database) as engine:
+                began = site.now()
                 contest.ways[name](engine, records)
-                took_s = time.perf_counter() - began
+                took = site.now() - began
             if number > 0:
-                figures[name].append(len(records) / took_s)
-    return {name: statistics.median(values) for name, values in figures.items()}
+                costs[name].append(took)
+    return _medians(costs)
 
 
-def run_replay(kind: str, count: int, handler: Any, site: Site, rounds: int) -> dict[str, float]:
-    records = events(count)
-    way = ours(handler)
-    figures: dict[str, list[float]] = {"the first time": [], "again": []}
+def run_replay(kind: str, records: Sequence[Record], way: Way, *, site: Site, rounds: int) -> dict[str, Cost]:
+    costs: dict[str, list[Cost]] = {"the first time": [], "again": []}
     for _ in range(rounds):
-        with tables(site, kind) as engine:
-            for values in figures.values():
-                began = time.perf_counter()
+        with site.tables(kind) as engine:
+            for values in costs.values():
+                began = site.now()
                 way(engine, records)
-                values.append(len(records) / (time.perf_counter() - began))
-    return {name: statistics.median(values) for name, values in figures.items()}
+                values.append(site.now() - began)
+    return _medians(costs)
 
 
-def table(title: str, figures: Mapping[str, float]) -> str:
-    first = next(iter(figures.values()))
-    lines = [f"| {title} | events/s | ratio |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {value:,.0f} | {value / first:.2f} |" for name, value in figures.items()]
+def _medians(costs: Mapping[str, Sequence[Cost]]) -> dict[str, Cost]:
+    return {
+        name: Cost(
+            statistics.median(cost.wall_s for cost in values), statistics.median(cost.processor_s for cost in values)
+        )
+        for name, values in costs.items()
+    }
+
+
+def table(title: str, count: int, costs: Mapping[str, Cost]) -> str:
+    first = next(iter(costs.values()))
+    lines = [f"| {title} | events/s | ratio | processor µs/event | ratio |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {name} | {count / cost.wall_s:,.0f} | {first.wall_s / cost.wall_s:.2f} "
+        f"| {cost.processor_s / count * 1e6:.1f} | {first.processor_s / cost.processor_s:.2f} |"
+        for name, cost in costs.items()
+    ]
     return "\n".join(lines)
 
 
@@ -324,10 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"Medians of {options.rounds} rounds. {report.machine()}\n", flush=True)
         for contest in contests(options.scale):
             if options.only in contest.title:
-                print(table(contest.title, run(contest, site, options.rounds)), end="\n\n", flush=True)
-        for title, kind, count, handler in replays(options.scale):
+                print(table(contest.title, contest.events, run(contest, site, options.rounds)), end="\n\n", flush=True)
+        for kind, way in (("postgresql", ours.inserted), ("sqlite", ours.many)):
+            title, records = f"{kind}: a replay, batches of 5,000", events(int(1_000_000 * options.scale))
             if options.only in title:
-                print(table(title, run_replay(kind, count, handler, site, options.rounds)), end="\n\n", flush=True)
+                costs = run_replay(kind, records, ours.effect(PerBatch(way)), site=site, rounds=options.rounds)
+                print(table(title, len(records), costs), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     )
     from tallystick.boundary.providers.stripe_like import StripeLike, charge_body
     from tallystick.boundary.schema import create_tables
-    from tallystick.boundary.sql_effect import EffectCounts, SqlEffect
+    from tallystick.boundary.sql_batch import EffectCounts
+    from tallystick.boundary.sql_effect import SqlEffect
 
 _WHERE = {
     "Attempt": "effect_ledger",
@@ -55,7 +56,7 @@ _WHERE = {
     "CancelRequest": "provider",
     "ChargeRequest": "provider",
     "DispatchReport": "dispatcher",
-    "EffectCounts": "sql_effect",
+    "EffectCounts": "sql_batch",
     "EffectDispatcher": "dispatcher",
     "EffectLedger": "effect_ledger",
     "Event": "effects",

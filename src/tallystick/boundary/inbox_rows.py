@@ -21,8 +21,13 @@ Arrival = tuple[str, str, str, int, int]
 tuple, because there is one for each event and a named one takes three times as long to make."""
 
 
+def as_text(arrivals: Sequence[Arrival]) -> str:
+    """Bodies and positions of all of them, as the databases put them together to compare."""
+    return ",".join([f"{digest}{topic}:{partition}:{offset}" for _, digest, topic, partition, offset in arrivals])
+
+
 class Known(NamedTuple):
-    """An event that was in the inbox already: its body, where it was first read, what it gave (encoded)."""
+    """An event that is in the inbox: its body, where it was first read, what it gave (encoded)."""
 
     event_id: str
     body_hash: str
@@ -30,6 +35,14 @@ class Known(NamedTuple):
     partition: int | None
     offset: int | None
     outputs: bytes | None
+
+
+class Met(NamedTuple):
+    """``found``: how many of the events asked for are in the inbox. ``others``, by id: those of them whose body or
+    position is another, or that gave outputs; about the rest there is nothing to tell."""
+
+    found: int
+    others: Mapping[str, Known]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +75,8 @@ class InboxRows(Protocol):
         """Insert those that are new, ``arrivals`` being sorted by id; ``FencedError`` if ``owner`` is one no more."""
         ...
 
-    def known(self, connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> Mapping[str, Known | None]:
-        """What was there of ``arrivals``, by id. None: the same body at the same position, without outputs."""
+    def known(self, connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> Met:
+        """What is there of ``arrivals``, sorted by id."""
         ...
 
     def finish(

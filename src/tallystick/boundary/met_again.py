@@ -19,10 +19,7 @@ class Meeting(Enum):
     CONFLICT = "the same id with another body (rule 27)"
 
 
-def meeting(record: Record, body_hash: str, known: Known | None) -> Meeting:
-    """``known`` None: the inbox has said already that body and position are the same."""
-    if known is None:
-        return Meeting.REPLAY
+def meeting(record: Record, body_hash: str, known: Known) -> Meeting:
     if known.body_hash != body_hash:
         return Meeting.CONFLICT
     if (record.topic, record.partition, record.offset) == (known.topic, known.partition, known.offset):
@@ -35,20 +32,32 @@ class Positions:
     """How far the records of one batch bring each partition, and what was met on the way."""
 
     next_offsets: dict[tuple[str, int], int]
+    sizes: dict[tuple[str, int], int]
+    """How many of the records are of each partition."""
     met: dict[tuple[str, int, Meeting], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Positions:
-        offsets: dict[tuple[str, int], int] = {}
+        ends: dict[tuple[str, int], int] = {}
+        sizes: dict[tuple[str, int], int] = {}
         for record in records:
             place = (record.topic, record.partition)
-            if offsets.get(place, -1) < record.offset:
-                offsets[place] = record.offset
-        return cls({place: offset + 1 for place, offset in offsets.items()})
+            offset = record.offset
+            if place not in ends:
+                ends[place], sizes[place] = offset + 1, 1
+                continue
+            sizes[place] += 1
+            if ends[place] <= offset:
+                ends[place] = offset + 1
+        return cls(ends, sizes)
 
     def add(self, record: Record, meeting: Meeting) -> None:
         key = (record.topic, record.partition, meeting)
         self.met[key] = self.met.get(key, 0) + 1
+
+    def all_replays(self) -> None:
+        """Every record of the batch is one."""
+        self.met = {(topic, partition, Meeting.REPLAY): size for (topic, partition), size in self.sizes.items()}
 
     def count(self, meeting: Meeting) -> int:
         return sum(number for (_, _, kind), number in self.met.items() if kind is meeting)

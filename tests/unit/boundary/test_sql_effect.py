@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 from tests.support.boundary import emitted, record
 
-from tallystick.boundary import SqlEffect, take_ownership
-from tallystick.errors import FencedError, RetriableError
+from tallystick.boundary import PerBatch, SqlEffect, take_ownership
+from tallystick.errors import ConfigurationError, FencedError, RetriableError
 from tallystick.ids import derived_id
 from tallystick.pipeline.records import Output, Record
 
@@ -186,3 +186,41 @@ def test_a_wrong_statement_is_the_handlers_fault(engine: Engine) -> None:
 
     with pytest.raises(OperationalError, match="no such table"):
         SqlEffect(engine, wrong, name="book").process([record(1)])
+
+
+def test_after_a_batch_without_news_a_new_event_is_still_new(engine: Engine, booking: Booking) -> None:
+    effect = SqlEffect(engine, booking, name="book")
+    first = effect.process([record(1), record(2)])
+    for _ in range(3):  # the second of these looks before it inserts
+        assert effect.process([record(2), record(1)]) == [first[1], first[0]]
+    assert [len(outputs) for outputs in emitted(effect.process([record(1), record(3)]))] == [1, 1]
+    assert booked(engine) == [1, 2, 3]
+    assert (effect.counts.processed, effect.counts.replayed) == (3, 7)
+
+
+def test_a_conflict_is_found_among_replays_and_beside_its_own_replay(engine: Engine) -> None:
+    effect = SqlEffect(engine, PerBatch(lambda _connection, _records: None), name="book")
+    effect.process([record(number) for number in range(3)])
+    for _ in range(2):
+        effect.process([record(0), record(1), record(1, b"other", offset=8), record(1, offset=9), record(2)])
+    assert (effect.counts.replayed, effect.counts.conflicts, effect.counts.duplicates) == (6, 2, 2)
+
+
+def test_a_batch_function_gets_the_new_records_at_once_and_answers_for_each(engine: Engine) -> None:
+    batches: list[list[int]] = []
+
+    def book(connection: Connection, records: Sequence[Record]) -> list[list[Output]]:
+        batches.append([record.offset for record in records])
+        return [[Output("booked", None, b"%d" % r.offset, derived_id(r.event_id, "book", 0))] for r in records]
+
+    effect = SqlEffect(engine, PerBatch(book), name="book")
+    effect.process([record(2)])
+    outputs = emitted(effect.process([record(1), record(2), record(3)]))
+    assert batches == [[2], [1, 3]]
+    assert [output.value for one in outputs for output in one] == [b"1", b"2", b"3"]
+
+
+def test_a_batch_function_that_answers_for_all_at_once_is_refused(engine: Engine) -> None:
+    effect = SqlEffect(engine, PerBatch(lambda _connection, _records: [()]), name="book")
+    with pytest.raises(ConfigurationError, match=r"1 results for 2 records.*rule 25"):
+        effect.process([record(1), record(2)])

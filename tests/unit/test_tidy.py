@@ -25,6 +25,7 @@ CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "pipeline/errands.py": (1, "kept, and raised where it was asked for"),
     "pipeline/functions.py": (2, "user code: any failure is the record's, and bounded; its first try, and the others"),
     "pipeline/kafka_client/consumer.py": (2, "a callback of librdkafka: kept, and raised by the poll that called it"),
+    "pipeline/kafka_client/registry.py": (1, "a serde's error: told apart, and raised as what it means"),
     "pipeline/lane.py": (1, "the edge of a thread: kept, and raised by the polling thread"),
     "pipeline/state/restorer.py": (1, "the edge of a thread: kept, and raised by the polling thread"),
     "pipeline/topics.py": (1, "a serde may raise anything: raised as DecodeError"),

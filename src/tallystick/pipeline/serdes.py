@@ -117,8 +117,17 @@ def serde_of(kind: Any) -> Serde[Any]:
 _MSGSPEC_PATH: Final = re.compile(r" - at `(\$.*)`$")
 
 
-def path_in(error: BaseException) -> str | None:
-    """The place inside the value that a decoder's error names."""
+def path_in(error: BaseException | None) -> str | None:
+    """The place inside the value that a decoder's error, or what caused it, names."""
+    while error is not None:
+        path = _path_in_one(error)
+        if path is not None:
+            return path
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _path_in_one(error: BaseException) -> str | None:
     if isinstance(error, msgspec.ValidationError):
         found = _MSGSPEC_PATH.search(str(error))
         return found.group(1) if found else "$"

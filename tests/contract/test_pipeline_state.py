@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Message
 from confluent_kafka.admin import NewPartitions
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import admin, make_topic, producer
@@ -14,6 +15,7 @@ from tests.support.pipeline import SupervisedWorkers, read_until, values
 from tests.support.state_app import COUNTS
 
 from tallystick.errors import ConfigurationError
+from tallystick.ids import EVENT_ID_HEADER, deterministic_id
 from tallystick.pipeline import App, Context, Topic, WorkerConfig, places, run_worker
 from tallystick.pipeline.state.local_file import AFTER_FLUSH, BEFORE_FLUSH, IN_FLUSH
 from tallystick.pipeline.state.restorer import RESTORING
@@ -112,3 +114,47 @@ def test_a_source_that_grows_stops_a_step_with_state(kafka: Cluster, names: Name
             future.result(30)
         assert workers.wait() == 78
         assert any("a source has more now" in event.get("error", "") for event in workers.log_events())
+
+
+def test_windows_joins_tables_and_deduplication_over_a_worker_that_dies(
+    kafka: Cluster, names: Names, tmp_path: Path
+) -> None:
+    prefix = names("state-time")
+    for name in ("in", "right", "names"):
+        make_topic(kafka.bootstrap, f"{prefix}-{name}", partitions=2, config={"retention.ms": "-1"})
+    client = producer(kafka.bootstrap)
+    for number in range(4):
+        client.produce(f"{prefix}-names", b"name %d" % number, b"k%d" % number)
+    assert client.flush(30) == 0
+    began_ms = 1_700_000_000_000
+    for number in range(200):
+        key, time_ms = b"k%d" % (number % 4), began_ms + number * 1_000
+        stamped = {EVENT_ID_HEADER: deterministic_id("test", number)}
+        for _ in range(2):
+            client.produce(f"{prefix}-in", b"%d" % number, key, timestamp=time_ms, headers={**stamped})
+        if number % 2:
+            client.produce(f"{prefix}-right", b"right %d" % number, key, timestamp=time_ms + 500)
+    for topic in ("in", "right"):
+        for partition in range(2):
+            end_ms = began_ms + 86_400_000
+            client.produce(f"{prefix}-{topic}", b"0", b"end", partition=partition, timestamp=end_ms)
+    assert client.flush(30) == 0
+    expected = Counter(b"pair %d %s" % (n, b"right %d" % n if n % 2 else b"nothing") for n in range(200) for _ in "12")
+    expected.update(b"once %d" % n for n in range(200))
+    expected.update(
+        f"sum k{key} {began_ms + start * 1_000} {2 * sum(n for n in range(start, start + 10) if n % 4 == key)}".encode()
+        for start in range(0, 200, 10)
+        for key in range(4)
+    )
+
+    def counted(messages: list[Message]) -> Counter[bytes]:
+        told = [value.rpartition(b" name")[0] or value.removesuffix(b" nobody") for value in values(messages)]
+        return Counter(one for one in told if not one.endswith(b" 0"))  # those of the end
+
+    expected = Counter({value: count for value, count in expected.items() if not value.endswith(b" 0")})
+    app, kill_at = "tests.support.state_app:build_over_time", f"{places.BEFORE_COMMIT}:4"
+    with SupervisedWorkers(kafka.bootstrap, prefix, tmp_path, app=app, kill_at=kill_at) as workers:
+        done = read_until(kafka.bootstrap, f"{prefix}-out", lambda messages: counted(messages) >= expected)
+        assert workers.kills() == [places.BEFORE_COMMIT]
+        assert workers.stop() == 0
+    assert counted(done) == expected

@@ -27,7 +27,7 @@ from tallystick.pipeline.records import Headers, Output, Record
 from tallystick.pipeline.serdes import Json, Raw, Serde, Text
 from tallystick.pipeline.state import StateView, Store, UnreadableState
 from tallystick.pipeline.topics import DecodeError, Topic
-from tallystick.pipeline.windows import Hopping, Late, LateEvent, Session, TimeJump, Tumbling, Window, Windows
+from tallystick.pipeline.windows import Hopping, Late, LateEvent, Session, Table, TimeJump, Tumbling, Window, Windows
 from tallystick.pipeline.worker import WorkerConfig, run_worker
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "Step",
     "StoppedByPolicy",
     "Store",
+    "Table",
     "Text",
     "TimeJump",
     "Topic",

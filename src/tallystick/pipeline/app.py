@@ -21,9 +21,23 @@ from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
 from tallystick.pipeline.ports import Processor
 from tallystick.pipeline.state import AnyStore, K, LaneState, StatePlan, V
 from tallystick.pipeline.topics import Topic
-from tallystick.pipeline.windows import Aggregation, Deduplication, Window, Windows
+from tallystick.pipeline.windows import (
+    Aggregation,
+    Deduplication,
+    Join,
+    JoinFunction,
+    JoinSide,
+    JoinSpan,
+    Table,
+    TableTopic,
+    Window,
+    Windows,
+    WithTables,
+)
 
 T = TypeVar("T")
+L = TypeVar("L")
+R = TypeVar("R")
 
 Emitted = Emit | Iterable[Emit] | None
 StepFunction = Callable[[T, Context], Emitted]
@@ -78,16 +92,17 @@ class App:
         on_error: ErrorPolicy = DEAD_LETTER,
         emits: Sequence[Topic[Any]] = (),
         state: Sequence[AnyStore] = (),
+        tables: Sequence[Table[Any, Any]] = (),
         deduplicate: timedelta | None = None,
     ) -> Callable[[StepFunction[T]], StepFunction[T]]:
         """Declare the decorated function as a step that reads ``source``: it gets one event at a time.
 
         ``source`` may be several topics: the function then gets the events of each, and ``context.topic`` tells which.
         ``name`` is the function's by default. ``emits`` lists topics that the worker creates before it starts.
-        ``state`` lists the stores that ``context.state`` gives the function, under exactly-once. With ``deduplicate``
-        the function gets the first event of each event id only, within that span of event time.
+        ``state`` lists the stores that ``context.state`` gives the function, under exactly-once; ``tables`` those that
+        topics fill. With ``deduplicate`` the function gets the first event of each event id only, within that span of
+        event time.
         """
-        sources = _topics(source)
 
         def declare(function: StepFunction[T]) -> StepFunction[T]:
             step_name = name or function.__name__
@@ -95,6 +110,9 @@ class App:
             if deduplicate is not None:
                 deduplication = Deduplication(step_name, deduplicate, function)
                 called, stores = deduplication, [*stores, deduplication.store]
+            if tables:
+                called, stores = WithTables(tables, called), [*stores, *tables]
+            sources = [*_topics(source), *(TableTopic(table.topic) for table in tables)]
             self._declare_function(step_name, sources, called, on_error, emits, stores)
             return function
 
@@ -156,6 +174,37 @@ class App:
             more = [windows.late] if isinstance(windows.late, Topic) else []
             self._declare_function(step_name, [source], function, on_error, [*emits, *more], [windows])
             return add
+
+        return declare
+
+    def join(
+        self,
+        *,
+        left: Topic[L],
+        right: Topic[R],
+        within: timedelta,
+        grace: timedelta = timedelta(0),
+        keep_left: bool = False,
+        left_time: Callable[[L], int] | None = None,
+        right_time: Callable[[R], int] | None = None,
+        name: str | None = None,
+        on_error: ErrorPolicy = DEAD_LETTER,
+        emits: Sequence[Topic[Any]] = (),
+    ) -> Callable[[JoinFunction], JoinFunction]:
+        """Declare the decorated function, ``function(left, right, context)``, as what each pair of events makes.
+
+        Events pair by the key of their records, if their times are at most ``within`` apart, whichever comes first.
+        ``keep_left`` also gives left events that found nothing, with None, once nothing can come for them any more. An
+        event that comes out of order by more than ``grace``, counted in its own topic and partition, is late: it goes
+        to the dead-letter topic. Times are the records' timestamps unless ``left_time`` or ``right_time`` reads them.
+        """
+
+        def declare(function: JoinFunction) -> JoinFunction:
+            step_name = name or function.__name__
+            sides = (JoinSide("left", left, left_time), JoinSide("right", right, right_time))
+            joined = Join(step_name, *sides, JoinSpan.of(within, grace), function, keep_left=keep_left)
+            self._declare_function(step_name, [left, right], joined, on_error, emits, sides)
+            return function
 
         return declare
 

@@ -81,9 +81,14 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
     def state(self, store: Store[K, V]) -> StateView[K, V]:
         """A store that the step declares with ``state=[...]``, as a mapping; ``ConfigurationError`` for another."""
+        return self.stores_of_step.view(store)
+
+    @property
+    def stores_of_step(self) -> PartitionState:
+        """``stores``, which must be there."""
         if self.stores is None:
             raise ConfigurationError(f"the step {self.step!r} declares no state", remedy="Name it in state=[...]")
-        return self.stores.view(store)
+        return self.stores
 
     @classmethod
     def of(cls, record: Record, step: str) -> Context:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tallystick.pipeline.windows.aggregation import Aggregation
 from tallystick.pipeline.windows.deduplication import Deduplication
-from tallystick.pipeline.windows.joins import Join, JoinSide, JoinSpan
+from tallystick.pipeline.windows.joins import Join, JoinFunction, JoinSide, JoinSpan
 from tallystick.pipeline.windows.shapes import Hopping, Session, Tumbling
 from tallystick.pipeline.windows.tables import Table, TableTopic, WithTables
 from tallystick.pipeline.windows.timeline import Late, LateEvent, TimeJump
@@ -18,6 +18,7 @@ __all__ = [
     "Deduplication",
     "Hopping",
     "Join",
+    "JoinFunction",
     "JoinSide",
     "JoinSpan",
     "Late",

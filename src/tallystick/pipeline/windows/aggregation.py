@@ -90,9 +90,7 @@ class Aggregation:
         self._timeline = Timeline(windows.max_jump_ms)
 
     def __call__(self, event: Any, context: Context) -> list[Emit]:
-        if context.stores is None:
-            raise ConfigurationError(f"step {self._step!r} has no state to aggregate in")
-        layers = context.stores.layers(self._windows)
+        layers = context.stores_of_step.layers(self._windows)
         time_ms = event_time(event, context, self._time)
         stream_time = self._timeline.advance(layers, time_ms)
         key = self._key(event) if self._key is not None else self._windows.decode_key(_record_key(context))
@@ -172,8 +170,7 @@ class Aggregation:
         late = self._windows.late
         if late is Late.DEAD_LETTER:
             raise LateEvent(f"its windows are closed: its time is {time_ms}, its partition is at {stream_time}")
-        if context.stores is not None:
-            context.stores.count_late()
+        context.stores_of_step.count_late()
         if isinstance(late, Topic):
             record = context.record
             return [Emit(late.name, record.key, record.value, None, record.headers)]

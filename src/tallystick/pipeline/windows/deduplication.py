@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from tallystick.errors import ConfigurationError
 from tallystick.pipeline.context import Context, Emit
 from tallystick.pipeline.state import Store
 from tallystick.pipeline.windows.shapes import milliseconds
@@ -49,16 +48,14 @@ class Deduplication:
 
     def __call__(self, event: Any, context: Context) -> Emits:
         """``LateEvent`` for an event that is older than the span: whether it is the first is not known any more."""
-        if context.stores is None:
-            raise ConfigurationError(f"step {self._step!r} has no state to remember events in")
-        layers = context.stores.layers(self.store)
+        layers = context.stores_of_step.layers(self.store)
         time_ms = context.record.timestamp_ms
         stream_time = self._timeline.advance(layers, time_ms)
         if time_ms <= stream_time - self._span_ms:
             raise LateEvent(f"it is {stream_time - time_ms} ms old, and what was seen is kept for {self._span_ms} ms")
         entry = _ENTRY + bytes.fromhex(context.event_id.replace("-", ""))
         if layers.get(entry) is not None:
-            context.stores.count_duplicate()
+            context.stores_of_step.count_duplicate()
             return None
         forget_ms = time_ms + self._span_ms
         forget_ms += -forget_ms % self._burst_ms

@@ -97,14 +97,12 @@ class Join:
         self._timeline = Timeline(None)
 
     def __call__(self, event: Any, context: Context) -> list[Emit]:
-        if context.stores is None:
-            raise ConfigurationError(f"step {self._step!r} has no state to join in")
         record = context.record
         if record.key is None:
             raise ValueError(f"a record of {record.topic!r} has no key to be joined by")
         is_left = record.topic == self._left.topic.name
         side, other = (self._left, self._right) if is_left else (self._right, self._left)
-        mine, others = context.stores.layers(side), context.stores.layers(other)
+        mine, others = context.stores_of_step.layers(side), context.stores_of_step.layers(other)
         time_ms = event_time(event, context, side.time)
         stream_time = self._timeline.advance(mine, time_ms)
         if time_ms < stream_time - self._span.grace_ms:

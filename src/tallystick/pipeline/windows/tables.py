@@ -6,14 +6,14 @@ Owns: ``Table``, ``TableChange`` and the function that keeps it. Must not know: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline.context import Context, Emit
-from tallystick.pipeline.state import K, Store, V
-from tallystick.pipeline.topics import Topic
+from tallystick.pipeline.state import K, Store, UnreadableState, V
+from tallystick.pipeline.topics import DecodeError, Topic
 
 Emits = Emit | Iterable[Emit] | None
 
@@ -30,8 +30,9 @@ class TableTopic(Topic[Any]):
     __slots__ = ("_topic",)
 
     def __init__(self, topic: Topic[Any]) -> None:
-        super().__init__(topic.name, topic.value, topic.partitions)
+        super().__init__(topic.name, bytes, topic.partitions)
         self._topic = topic
+        self.decode_bytes = self.decode
 
     def decode(self, raw: bytes | None) -> TableChange:
         return TableChange(None if raw is None else self._topic.decode(raw))
@@ -52,8 +53,22 @@ class Table(Store[K, V]):
     def __init__(self, name: str, topic: Topic[V], *, key: type[K]) -> None:
         if key not in (str, bytes):
             raise ConfigurationError(f"table {name!r}: keys of topics are str or bytes")
-        super().__init__(name, key=key, value=topic.value)
+        super().__init__(name, key=key, value=cast("type[V]", bytes))
         self.topic = topic
+
+    def encode(self, value: V) -> bytes:
+        return self.topic.encode(value)
+
+    def decode(self, raw: bytes) -> V:
+        """As the topic's records are read."""
+        try:
+            return self.topic.decode(raw)
+        except DecodeError as error:
+            raise UnreadableState(
+                f"table {self.name!r} holds a value that its topic's type cannot read: {error}",
+                remedy="Let the type read what was written before, or rename the table, which is built anew then "
+                "from what the topic writes from now on",
+            ) from error
 
 
 class WithTables:
@@ -70,9 +85,6 @@ class WithTables:
         table = self._tables[record.topic]
         if record.key is None:
             raise ValueError(f"a record of table {table.name!r} has no key")
-        view, key = context.state(table), table.decode_key(record.key)
-        if event.value is None:
-            view.pop(key, None)
-        else:
-            view[key] = event.value
+        table.decode_key(record.key)  # a key that cannot be read is the record's fault
+        context.stores_of_step.layers(table).set(record.key, record.value)
         return None

@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Final
 
 from tallystick.errors import ConfigurationError
@@ -24,6 +25,8 @@ ENV_KILL_LOG: Final = "TALLYSTICK_KILL_LOG"
 
 _declared: dict[str, str] = {}
 _armed: dict[str, int] = {}
+_deaths: dict[str, Callable[[str], None]] = {}
+"""Places that were armed in this process: what happens there instead of a kill."""
 
 
 def declare(name: str, meaning: str) -> str:
@@ -47,7 +50,24 @@ def reach(name: str) -> None:
         _armed[name] = remaining - 1
         return
     if _armed.pop(name, None) is not None:  # two threads may stand here: one of them logs the kill
-        _die(name)
+        _deaths.pop(name, _die)(name)
+
+
+def arm_here(name: str, count: int, die: Callable[[str], None]) -> None:
+    """``die(name)`` is called when the place is reached for the ``count``-th time from now on, in whatever thread.
+
+    For tests that run an application in their own process; ``die`` raises what nobody between catches.
+    """
+    if count < 1:
+        raise ConfigurationError(f"kill point {name!r}: {count} is no count")
+    _deaths[name] = die
+    _armed[name] = count
+
+
+def disarm(name: str) -> None:
+    """Forget that the place is armed, if it is."""
+    _armed.pop(name, None)
+    _deaths.pop(name, None)
 
 
 def arm_from_environment() -> None:

@@ -24,7 +24,9 @@ def test_an_example_runs_as_it_stands(example: str, pytester: pytest.Pytester, m
         monkeypatch.setenv("PYTHONPATH", str(Path(tallystick.__file__).parents[1]))
         pytester.makepyfile(example)
         result = pytester.runpytest_subprocess("-p", "tallystick.testing.plugin", "-Werror", timeout=120)
-        result.assert_outcomes(passed=example.count("def test_"))
+        outcomes = result.parseoutcomes()
+        assert outcomes.keys() == {"passed"}
+        assert outcomes["passed"] >= example.count("def test_")
         return
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(example, "docs/testing.md", "exec"), names)  # noqa: S102 - our own document

@@ -34,6 +34,7 @@ CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "verify/faults/fault.py": (1, "the edge of a thread: kept, and raised where it is waited for"),
     "verify/trial/feed.py": (1, "the edge of a thread: kept, and told in the verdict"),
     "verify/trial/watchers.py": (1, "the edge of a thread: kept, and told in the verdict"),
+    "testing/app_driver/loop_run.py": (1, "the edge of a thread: kept, and raised by the driver"),
     "pipeline/worker_main.py": (1, "the edge of the worker's process: told in full, and the process ends"),
 }
 """Modules that catch every exception and do not raise it again at once: how often, and why."""

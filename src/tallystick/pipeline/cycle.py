@@ -90,6 +90,9 @@ OPEN_PHASES: Final = frozenset({Phase.OPEN, Phase.PROCESSED, Phase.PRODUCED, Pha
 
 FINAL_PHASES: Final = frozenset({Phase.FENCED, Phase.STOPPED})
 
+STOPPABLE_PHASES: Final = frozenset({Phase.IDLE, Phase.POLLED, Phase.REWINDING, Phase.UNSETTLED})
+"""No transaction is open, or a successor settles it."""
+
 _LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES
 
 _TABLE: Final[dict[tuple[Phase, Event], Phase]] = {
@@ -110,7 +113,7 @@ _TABLE: Final[dict[tuple[Phase, Event], Phase]] = {
     **{(phase, Event.PRODUCER_LOST): Phase.UNSETTLED for phase in _LIVE_PHASES},
     **{(phase, Event.FENCED): Phase.FENCED for phase in _LIVE_PHASES},
     # Stopping with a transaction open is not in the table: it commits or aborts first.
-    **{(phase, Event.STOPPED): Phase.STOPPED for phase in (Phase.IDLE, Phase.POLLED, Phase.REWINDING, Phase.UNSETTLED)},
+    **{(phase, Event.STOPPED): Phase.STOPPED for phase in STOPPABLE_PHASES},
     # Membership. An assignment that changes under an open transaction dooms it: the coordinator fences on member and
     # generation, not on ownership, so nobody else would stop it (rule 1).
     **{(phase, Event.REVOKING): phase for phase in _LIVE_PHASES},

@@ -82,8 +82,8 @@ _BY_CODE: Final[dict[int, type[TallystickError]]] = {
     111: FatalError,  # UNRELEASED_INSTANCE_ID (rule 7)
 }
 
-REFUSALS: Final = frozenset({10, 18, 87})
-"""MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD: the record is at fault, and always will be."""
+REFUSALS: Final = frozenset({10, 18, 32, 87})
+"""MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD: the record itself is at fault."""
 
 UNKNOWN_TOPICS: Final = frozenset({3, -188})
 """UNKNOWN_TOPIC_OR_PARTITION, and librdkafka's own."""

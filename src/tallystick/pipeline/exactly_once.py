@@ -23,7 +23,7 @@ from tallystick.errors import (
 from tallystick.killpoints import reach
 from tallystick.pipeline import places
 from tallystick.pipeline.batch import Batch
-from tallystick.pipeline.cycle import FINAL_PHASES, OPEN_PHASES, Action, Cycle, Event
+from tallystick.pipeline.cycle import FINAL_PHASES, STOPPABLE_PHASES, Action, Cycle, Event
 from tallystick.pipeline.kafka_client import Membership, OutputRefused, Producer
 from tallystick.pipeline.patience import GaveUp, StopAsked
 from tallystick.pipeline.records import Output
@@ -109,7 +109,7 @@ class ExactlyOnce:
             self._producer.poll()
 
     def close(self) -> None:
-        if self._cycle.phase not in FINAL_PHASES | OPEN_PHASES:
+        if self._cycle.phase in STOPPABLE_PHASES:  # not so while an error that nobody expected is on its way up
             self._to(Event.STOPPED)
         self._discard_producer()
 

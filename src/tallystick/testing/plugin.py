@@ -8,8 +8,9 @@ test asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 
@@ -18,6 +19,8 @@ from tallystick.testing.topics_mark import MARK, MARK_LINE, wanted_topics
 if TYPE_CHECKING:
     from tallystick.broker import LocalBroker
     from tallystick.broker.control.faults import Faults
+    from tallystick.pipeline import App
+    from tallystick.testing.app_driver import AppTestDriver
 
 Scope = Literal["session", "package", "module", "class", "function"]
 
@@ -109,6 +112,19 @@ def tallystick_faults(request: pytest.FixtureRequest) -> Iterator[Faults]:
     broker.faults.clear()
     yield broker.faults
     broker.faults.clear()
+
+
+@pytest.fixture
+def tallystick_app_driver() -> Iterator[Callable[..., AppTestDriver]]:
+    """Makes drivers of applications, each with a broker of its own, and ends them after the test: ``(app, ...)``."""
+    from tallystick.testing.app_driver import AppTestDriver
+
+    with ExitStack() as drivers:
+
+        def driver(app: App, **options: Any) -> AppTestDriver:
+            return drivers.enter_context(AppTestDriver(app, **options))
+
+        yield driver
 
 
 @pytest.fixture(autouse=True)

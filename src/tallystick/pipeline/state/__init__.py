@@ -5,7 +5,7 @@ Owns: declaration, layers, files, changelogs, restoration. Must not know: functi
 
 from __future__ import annotations
 
-from tallystick.pipeline.state.changelogs import Changelog, co_partitioned, state_topics
+from tallystick.pipeline.state.changelogs import Changelog, changelog_topic, co_partitioned, state_topics
 from tallystick.pipeline.state.lane_state import LaneState
 from tallystick.pipeline.state.layers import Layers
 from tallystick.pipeline.state.partition_state import PartitionState
@@ -26,6 +26,7 @@ __all__ = [
     "Store",
     "UnreadableState",
     "V",
+    "changelog_topic",
     "co_partitioned",
     "state_topics",
 ]

@@ -1,7 +1,8 @@
 """Insert first: whether an event was processed is asked by inserting its id, never by looking.
 
-Owns: ``once``, for a program that has its own consumer loop and its own SQL connection. Must not know: Kafka. Needs no
-SQLAlchemy: a plain ``sqlite3`` or psycopg connection does (its tables come from ``create_inbox``).
+Owns: ``once``, for a program that has its own consumer loop and its own SQL connection. Must not know: Kafka, nor how a
+connection of each library runs a statement (``inbox_connections``). Needs no SQLAlchemy: a plain ``sqlite3`` or psycopg
+connection does (its tables come from ``create_inbox``).
 
     with connection:                              # one SQL transaction for both
         if inbox.once(connection, event_id, body):
@@ -11,18 +12,25 @@ SQLAlchemy: a plain ``sqlite3`` or psycopg connection does (its tables come from
 from __future__ import annotations
 
 import time
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from tallystick.errors import ConfigurationError, TallystickError
+from tallystick.boundary.inbox_connections import opened
+from tallystick.errors import TallystickError
 from tallystick.ids import body_hash
+
+if TYPE_CHECKING:
+    from tallystick.pipeline.records import Output
 
 DEFAULT_SCOPE: Final = "default"
 
 _INSERT: Final = (
-    "INSERT INTO tallystick_inbox (scope, event_id, body_hash, created_at_ms) VALUES ({0}, {0}, {0}, {0}) "
+    "INSERT INTO tallystick_inbox (scope, event_id, body_hash, created_at_ms) VALUES (%s, %s, %s, %s) "
     "ON CONFLICT (scope, event_id) DO NOTHING RETURNING event_id"
 )
-_SELECT: Final = "SELECT body_hash FROM tallystick_inbox WHERE scope = {0} AND event_id = {0}"
+_SELECT: Final = "SELECT body_hash FROM tallystick_inbox WHERE scope = %s AND event_id = %s"
+_KEEP: Final = "UPDATE tallystick_inbox SET outputs = %s WHERE scope = %s AND event_id = %s"
+_KEPT: Final = "SELECT outputs FROM tallystick_inbox WHERE scope = %s AND event_id = %s"
 _CREATE: Final = """CREATE TABLE IF NOT EXISTS tallystick_inbox (
     scope VARCHAR(200) NOT NULL,
     event_id VARCHAR(36) NOT NULL,
@@ -50,54 +58,49 @@ class BodyConflict(TallystickError):
         )
 
 
-class _Run(Protocol):
-    def __call__(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]: ...
-
-
 def once(connection: Any, event_id: str, body: bytes = b"", *, scope: str = DEFAULT_SCOPE) -> bool:
     """True exactly once for an event id in a scope, if the caller's transaction commits.
 
-    ``connection``: ``sqlite3.Connection``, ``psycopg.Connection`` or ``sqlalchemy.Connection``, inside the transaction
-    that also writes the business rows. On PostgreSQL the insert waits for another open transaction with the same id
-    and then answers for certain, so repeating it is also how an ambiguous commit is settled (rule 28).
+    ``connection``: a ``sqlite3.Connection``, a ``psycopg.Connection``, a SQLAlchemy ``Connection`` or ``Session``, or
+    Django's, inside the transaction that also writes the business rows. One that commits by itself is refused with
+    ``ConfigurationError``: the event would count as processed before it is.
 
-    Raises ``BodyConflict`` if the id is known with another body. Bodies are compared by ``ids.body_hash``.
+    On PostgreSQL the insert waits for another open transaction with the same id and then answers for certain, so
+    repeating it is also how an ambiguous commit is settled (rule 28).
+
+    Raises ``BodyConflict`` if the id is known with another body. Bodies are compared by ``ids.body_hash``; without a
+    body, all bodies are alike.
     """
-    run, placeholder = _runner(connection)
+    found = opened(connection, in_transaction=True)
     digest = body_hash(body)
-    inserted = run(_INSERT.format(placeholder), (scope, event_id, digest, time.time_ns() // 1_000_000))
-    if inserted:
+    if found.run(_INSERT, (scope, event_id, digest, time.time_ns() // 1_000_000)):
         return True
-    found = run(_SELECT.format(placeholder), (scope, event_id))
-    if found and found[0][0] != digest:
-        raise BodyConflict(scope=scope, event_id=event_id, first_body_hash=found[0][0], other_body_hash=digest)
+    known = found.run(_SELECT, (scope, event_id))
+    if known and known[0][0] != digest:
+        raise BodyConflict(scope=scope, event_id=event_id, first_body_hash=known[0][0], other_body_hash=digest)
     return False
+
+
+def keep_outputs(connection: Any, event_id: str, outputs: Sequence[Output], *, scope: str = DEFAULT_SCOPE) -> None:
+    """Store what the event gave beside its inbox row, in the transaction in which ``once`` said True."""
+    from tallystick.boundary.stored_outputs import encode_outputs
+
+    opened(connection, in_transaction=True).run(_KEEP, (encode_outputs(outputs), scope, event_id))
+
+
+def kept_outputs(connection: Any, event_id: str, *, scope: str = DEFAULT_SCOPE) -> tuple[Output, ...]:
+    """What the event gave the first time, to send the same again: a program that died after its SQL commit may not
+    have sent it (rule 25). ``KeyError`` if the event is not known."""
+    from tallystick.boundary.stored_outputs import decode_outputs
+
+    rows = opened(connection, in_transaction=False).run(_KEPT, (scope, event_id))
+    if not rows:
+        raise KeyError(event_id)
+    raw = rows[0][0]
+    return decode_outputs(None if raw is None else bytes(raw), place=f"tallystick_inbox {scope!r} {event_id}")
 
 
 def create_inbox(connection: Any) -> None:
     """Create the inbox table if it is missing: the same table as ``create_tables`` makes, without the others."""
-    run, placeholder = _runner(connection)
-    run(_CREATE.format(blob="BLOB" if placeholder == "?" else "BYTEA"))
-
-
-def _runner(connection: Any) -> tuple[_Run, str]:
-    """How to run a statement on this connection, and its parameter mark."""
-    module = type(connection).__module__
-    if module.startswith("sqlalchemy"):
-        placeholder = "%s" if connection.dialect.name == "postgresql" else "?"
-
-        def run_driver(statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-            result = connection.exec_driver_sql(statement, parameters)
-            return [tuple(row) for row in result] if result.returns_rows else []
-
-        return run_driver, placeholder
-    if module.startswith(("sqlite3", "psycopg")):
-
-        def run_plain(statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-            cursor = connection.execute(statement, parameters)
-            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
-
-        return run_plain, "?" if module.startswith("sqlite3") else "%s"
-    raise ConfigurationError(
-        f"a connection of {module} is not known to the inbox", remedy="Pass one of sqlite3, psycopg or SQLAlchemy"
-    )
+    found = opened(connection, in_transaction=False)
+    found.run(_CREATE.format(blob=found.blob), ())

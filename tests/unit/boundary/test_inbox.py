@@ -52,8 +52,23 @@ def test_the_small_table_is_the_same_table(engine: Engine, tmp_path: Path) -> No
 
 
 def test_an_unknown_connection_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="sqlite3, psycopg or SQLAlchemy"):
+    with pytest.raises(ConfigurationError, match="sqlite3, psycopg, SQLAlchemy or Django"):
         inbox.once(object(), "e-1")
+
+
+def test_a_connection_that_commits_each_statement_is_refused(engine: Engine, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "own.sqlite", isolation_level=None)) as connection:
+        inbox.create_inbox(connection)
+        with pytest.raises(ConfigurationError, match="BEGIN IMMEDIATE"):
+            inbox.once(connection, "e-1")
+        connection.execute("BEGIN IMMEDIATE")
+        assert inbox.once(connection, "e-1")
+        connection.execute("COMMIT")
+    with (
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        pytest.raises(ConfigurationError, match="AUTOCOMMIT"),
+    ):
+        inbox.once(connection, "e-1")
 
 
 def test_the_inbox_needs_neither_sqlalchemy_nor_httpx() -> None:

@@ -22,12 +22,14 @@ from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.dlq import dlq
 from tallystick.cli.effects import effects
 from tallystick.cli.inbox import inbox
+from tallystick.cli.lint import lint
 from tallystick.cli.operate.groups import groups
 from tallystick.cli.operate.lag import lag
 from tallystick.cli.operate.topics import topics
 from tallystick.cli.operate.txn import txn
 from tallystick.cli.run import run
 from tallystick.cli.sandbox import sandbox
+from tallystick.cli.trace import trace
 from tallystick.cli.users import users
 from tallystick.cli.verify import verify
 from tallystick.errors import ConfigurationError, TallystickError
@@ -80,6 +82,10 @@ Look at a cluster, ours or Apache Kafka:
 
   tallystick groups, tallystick topics
 
+  tallystick trace EVENT_ID           what became of one event
+
+  tallystick lint --consumer FILE     what breaks exactly-once in settings, groups, clusters
+
   tallystick dlq list TOPIC           dead letters, and sending them back
 
 Look at what happens outside Kafka:
@@ -100,6 +106,8 @@ app.add_typer(broker_commands)
 app.command()(run)
 app.command()(sandbox)
 app.command()(lag)
+app.command()(lint)
+app.command()(trace)
 demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)

@@ -114,6 +114,13 @@ class Cluster:
                 failures.append(str(error))
         raise Disconnected("; ".join(failures))
 
+    def first_node(self) -> tuple[int, Connection]:
+        """The broker of the lowest node id, by name: some questions are about one broker, and go to it."""
+        if not self._brokers:
+            self.topics()
+        node_id = min(self._brokers)
+        return node_id, self._to(self._brokers[node_id])
+
     def each_broker(self) -> Iterator[Connection]:
         """Every broker of the cluster once."""
         self.topics(())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.operate.cluster import Cluster, Topic, TopicPartition, check
-from tallystick.operate.connection import Versions
+from tallystick.operate.connection import Connection, Versions
 from tallystick.operate.offsets import EARLIEST, LATEST, list_offsets
 
 CREATE_TOPICS: Final = Versions("create_topics", 7, 7)
@@ -22,6 +22,7 @@ DESCRIBE_CONFIGS: Final = Versions("describe_configs", 4, 4)
 
 _TIMEOUT: Final = datetime.timedelta(seconds=30)
 _TOPIC_RESOURCE: Final = 2
+_BROKER_RESOURCE: Final = 4
 _OF_THIS_TOPIC: Final = 1
 """The config source of a value that was set for the topic itself."""
 
@@ -49,21 +50,36 @@ def topic_settings(cluster: Cluster, name: str) -> dict[str, str]:
     """The configurations that were set for this topic; defaults are left out."""
 
     def ask() -> dict[str, str]:
-        connection = cluster.any_broker()
-        resource = connection.part(
-            DESCRIBE_CONFIGS,
-            "DescribeConfigsResource",
-            resource_type=_TOPIC_RESOURCE,
-            resource_name=name,
-            configuration_keys=None,
-        )
-        (row,) = connection.ask(
-            DESCRIBE_CONFIGS, resources=(resource,), include_synonyms=False, include_documentation=False
-        ).results
-        check(row.error_code, f"the settings of topic {name!r}", row.error_message)
-        return {part.name: part.value or "" for part in row.configs if part.config_source == _OF_THIS_TOPIC}
+        found = _settings(cluster.any_broker(), _TOPIC_RESOURCE, name, what=f"topic {name!r}")
+        return {setting: value for setting, (value, source) in found.items() if source == _OF_THIS_TOPIC}
 
     return cluster.settled(ask)
+
+
+def broker_settings(cluster: Cluster) -> dict[str, str]:
+    """All configurations of one broker, with their defaults; secrets are empty."""
+
+    def ask() -> dict[str, str]:
+        node_id, connection = cluster.first_node()
+        found = _settings(connection, _BROKER_RESOURCE, str(node_id), what=f"broker {node_id}")
+        return {setting: value for setting, (value, _) in found.items()}
+
+    return cluster.settled(ask)
+
+
+def _settings(connection: Connection, kind: int, name: str, *, what: str) -> dict[str, tuple[str, int]]:
+    resource = connection.part(
+        DESCRIBE_CONFIGS,
+        "DescribeConfigsResource",
+        resource_type=kind,
+        resource_name=name,
+        configuration_keys=None,
+    )
+    (row,) = connection.ask(
+        DESCRIBE_CONFIGS, resources=(resource,), include_synonyms=False, include_documentation=False
+    ).results
+    check(row.error_code, f"the settings of {what}", row.error_message)
+    return {part.name: (part.value or "", int(part.config_source)) for part in row.configs}
 
 
 def create_topic(

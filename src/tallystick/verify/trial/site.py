@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 POSTGRESQL: Final = "postgresql"
 SQLITE: Final = "sqlite"
+_KAFKAS_OWN: Final = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000"}
+"""As installed, where ``servers`` is quicker: see "What it has found" in docs/verify.md."""
 
 
 class On(Enum):
@@ -130,7 +132,7 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
             from tallystick.servers.apache_kafka import VERSION
 
             data = folder / "kafka"
-            apache = stack.enter_context(ApacheKafka(data=data))
+            apache = stack.enter_context(ApacheKafka(data=data, settings=_KAFKAS_OWN))
             name, bootstrap, broker = f"Apache Kafka {VERSION}", apache.bootstrap, apache
         url, database = _database(settings, folder, stack)
         proxy = stack.enter_context(Proxy(bootstrap.split(",")[0])) if proxied else None

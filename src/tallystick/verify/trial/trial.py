@@ -30,6 +30,7 @@ from tallystick.verify.ticks import Tick, account_name, endless_ticks
 from tallystick.verify.timeline import Timeline
 from tallystick.verify.trial.crew import Crew
 from tallystick.verify.trial.feed import Aborter, Feed
+from tallystick.verify.trial.hanging import OFFSETS_TOPIC, hanging_transactions
 from tallystick.verify.trial.outcome import Outcome, Violation, forbidden
 from tallystick.verify.trial.places import make_topics, remove_groups, remove_topics, worker_place, workload_of
 from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, TrialSettings
@@ -222,6 +223,7 @@ class Trial:
         settings, workload = self.settings, self.workload
         self.report(Progress("reading everything again", 0, len(feed.sent), 0, ()))
         self._problem("reader", [f"{one.name}: {text}" for one in readers for text in one.errors[:3]])
+        self._problem("hangs", hanging_transactions(self.site, (*workload.sinks, OFFSETS_TOPIC)))
         self._problem("reader", [f"{one.name}: {one.raised!r}" for one in readers if one.raised is not None])
         history = self._history(feed, aborter, auditor, readers)
         inputs = self._inputs(feed)

@@ -19,6 +19,8 @@ from tallystick.verify.trial.outcome import Violation
 NEAR_MS: Final = 3_000
 """What was broken so long before an output was seen belongs to its history."""
 MOMENTS_SHOWN: Final = 12
+_OF_NO_EVENT: Final = frozenset({"open", "stuck", "state"})
+"""What these find lies in partitions and keys, not in events."""
 _ROUNDS_MAX: Final = 200
 _LINES_MAX: Final = 60
 
@@ -28,7 +30,7 @@ def shortest(
 ) -> Violation:
     """The same violation, with the lines of its shortest history. One that no events show keeps its examples."""
     groups = list(dict.fromkeys(_subjects(history)))
-    if not _objects(found.checker, history, groups):
+    if found.checker in _OF_NO_EVENT or not _objects(found.checker, history, groups):
         return replace(found, witness=found.examples)
     fewest = _reduced(found.checker, history, groups)
     return replace(found, witness=tuple(_told(_restricted(history, fewest), moments, seen_at_ms)))

@@ -56,7 +56,7 @@ bench: $(VENV)/compat.stamp ## the measurements behind the numbers in the docume
 	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python -m bench.$$(basename "$$script" .py) $(ARGS); done
 
 docs: $(VENV)/dev.stamp ## check that the documents match the code
-	@$(PYTEST) tests/unit/test_architecture.py tests/unit/test_rules_document.py tests/unit/test_documents.py
+	@$(PYTEST) tests/unit/test_architecture.py tests/unit/test_rules_document.py tests/unit/test_rules_matrix.py tests/unit/test_documents.py
 
 lock: ## renew the lock files from pyproject.toml
 	@set -e; python=$$(tools/find-python); "$$python" -m venv build/lock; build/lock/bin/pip install --quiet 'uv>=0.9'; \

@@ -18,7 +18,7 @@ def sandbox(
     window_ms: Annotated[int, typer.Option(help="How long an idempotency key is kept.")] = 86_400_000,
     ready_file: Annotated[Path | None, typer.Option(help="Written when it listens.")] = None,
 ) -> None:
-    """Run a payment provider with Stripe v1's idempotency semantics, and faults on request."""
+    """Run a payment provider in Stripe's and Adyen's shapes, with faults on request: docs/sandbox.md."""
     from tallystick.sandbox.main import serve
 
     try:

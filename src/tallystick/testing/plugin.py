@@ -1,4 +1,4 @@
-"""The pytest plugin: a broker as a fixture, topics by a mark, faults that are gone after the test.
+"""The pytest plugin: a broker and a payment provider as fixtures, topics by a mark, faults gone after the test.
 
 Owns: fixtures, the mark, options, what a failed test's report says of its broker. Must not know: the broker's inside.
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tallystick.broker import LocalBroker
     from tallystick.broker.control.faults import Faults
     from tallystick.pipeline import App
+    from tallystick.sandbox import InProcessSandbox
     from tallystick.testing.app_driver import AppTestDriver
 
 Scope = Literal["session", "package", "module", "class", "function"]
@@ -125,6 +126,15 @@ def tallystick_app_driver() -> Iterator[Callable[..., AppTestDriver]]:
             return drivers.enter_context(AppTestDriver(app, **options))
 
         yield driver
+
+
+@pytest.fixture
+def tallystick_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessSandbox]:
+    """A payment provider for this test alone, in a thread of this process; it fails when it is told to."""
+    from tallystick.sandbox import InProcessSandbox
+
+    with InProcessSandbox(tmp_path_factory.mktemp("sandbox")) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,25 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, LargeBinary, String, and_, bindparam, case, func, null, or_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Select,
+    String,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from tallystick.boundary import schema
 from tallystick.boundary.effects import Event, State, sources
@@ -65,22 +82,88 @@ def insert_intent(dialect: str) -> sqlite.Insert | postgresql.Insert:
 INSERT_ATTEMPT: Final = schema.effect_attempt.insert()
 
 
-def claimable(now_ms: int) -> ColumnElement[bool]:
+_NOW: Final = bindparam("b_now_ms", type_=BigInteger)
+_UNLEASED: Final = and_(_a.lease_until_ms <= _NOW, _a.not_before_ms <= _NOW)
+
+
+def _due(event: Event) -> ColumnElement[bool]:
+    """What may be claimed to be sent, or to be looked up (then with ``b_quiet_ms``)."""
+    in_state = _a.state.in_(names(sources(event)))
+    if event is Event.CLAIM:
+        return and_(in_state, _UNLEASED, or_(_a.resend_until_ms.is_(None), _a.resend_until_ms > _NOW))
+    quiet_since = _a.last_sent_at_ms + bindparam("b_quiet_ms", type_=BigInteger)
+    waits = _a.state == State.PENDING_ACTION.value
+    return and_(in_state, _UNLEASED, _a.resend_until_ms <= _NOW, or_(quiet_since <= _NOW, waits))
+
+
+def _expired() -> ColumnElement[bool]:
     return and_(
-        _a.state.in_(names(sources(Event.CLAIM))),
-        _a.lease_until_ms <= now_ms,
-        _a.not_before_ms <= now_ms,
-        or_(_a.resend_until_ms.is_(None), _a.resend_until_ms > now_ms),
+        _a.provider == bindparam("b_provider"),
+        _a.state.in_(names(sources(Event.EXPIRE))),
+        _a.lease_until_ms <= _NOW,
     )
 
 
-def resolvable(now_ms: int, quiet_ms: int) -> ColumnElement[bool]:
-    return and_(
-        _a.state.in_(names(sources(Event.RESOLVE))),
-        _a.lease_until_ms <= now_ms,
-        _a.not_before_ms <= now_ms,
-        _a.resend_until_ms <= now_ms,
-        or_(_a.last_sent_at_ms + quiet_ms <= now_ms, _a.state == State.PENDING_ACTION.value),
+@cache
+def is_due(event: Event) -> Select[tuple[str]]:
+    """One attempt that ``event`` is due for, or whose lease has run out."""
+    mine = and_(_a.provider == bindparam("b_provider"), _due(event))
+    return select(_a.attempt_id).where(or_(mine, _expired())).limit(1)
+
+
+@cache
+def expire() -> Update:
+    return (
+        update(schema.effect_attempt)
+        .where(_expired())
+        .values(state=next_state(Event.EXPIRE), lease_owner=null(), lease_until_ms=0, not_before_ms=_NOW)
+    )
+
+
+@cache
+def lease(event: Event) -> ReturningUpdate[Any]:
+    """Take ``event`` with the oldest ``b_limit`` attempts that are due."""
+    oldest = (
+        select(_a.attempt_id)
+        .where(_a.provider == bindparam("b_provider"), _due(event))
+        .order_by(_a.created_at_ms, _a.attempt_id)
+        .limit(bindparam("b_limit", type_=Integer))
+        .with_for_update(skip_locked=True)
+    )
+    return (
+        update(schema.effect_attempt)
+        .where(_a.attempt_id.in_(oldest.scalar_subquery()))
+        .values(
+            state=next_state(event),
+            fencing_token=bindparam("b_token"),
+            lease_owner=bindparam("b_owner"),
+            lease_until_ms=bindparam("b_lease_until_ms"),
+        )
+        .returning(schema.effect_attempt)
+    )
+
+
+@cache
+def mark_sent() -> ReturningUpdate[Any]:
+    """SENT, for those of ``b_attempt_ids`` that are still leased under ``b_token`` and inside their window."""
+    return (
+        update(schema.effect_attempt)
+        .where(
+            _a.attempt_id.in_(bindparam("b_attempt_ids", expanding=True)),
+            _a.fencing_token == bindparam("b_token"),
+            _a.state.in_(names(sources(Event.SEND))),
+            or_(_a.resend_until_ms.is_(None), _a.resend_until_ms > _NOW),
+        )
+        .values(
+            state=next_state(Event.SEND),
+            times_sent=_a.times_sent + 1,
+            first_sent_at_ms=func.coalesce(_a.first_sent_at_ms, _NOW),
+            last_sent_at_ms=_NOW,
+            window_ms=func.coalesce(_a.window_ms, bindparam("b_window_ms", type_=BigInteger)),
+            resend_until_ms=func.coalesce(_a.resend_until_ms, bindparam("b_resend_until_ms", type_=BigInteger)),
+            lease_until_ms=bindparam("b_lease_until_ms"),
+        )
+        .returning(schema.effect_attempt)
     )
 
 

@@ -36,11 +36,6 @@ class Answers:
         self._room = asyncio.Event()
         self.deadline = math.inf
 
-    @property
-    def counted_bytes(self) -> int:
-        """What this connection has of the budget for answers that are not sent yet."""
-        return self._counted_bytes
-
     async def send(self, buffers: Buffers, *, after_write: int) -> None:
         """Send now, or put the answer behind those that wait for the disk; ``ConnectionError`` if nobody reads it."""
         size = sum(map(len, buffers))
@@ -49,7 +44,9 @@ class Answers:
             self._budget.charge(size)
         durability = self._durability
         if not self._waiting and (not durability.acknowledges_after_sync or durability.synced >= after_write):
-            await self._write(buffers, size)
+            self._stream.write(buffers)
+            if size > UNCOUNTED_BYTES or not self._stream.has_room:
+                await self._taken(size)
             return
         while len(self._waiting) >= MAX_UNSENT_RESPONSES or self._waiting_bytes > MAX_UNSENT_BYTES:
             self._room.clear()
@@ -59,8 +56,8 @@ class Answers:
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_waiting())
 
-    async def _write(self, buffers: Buffers, size: int) -> None:
-        self._stream.write(buffers)
+    async def _taken(self, size: int) -> None:
+        """Wait until the client has taken so much that the next answer may be written."""
         self.deadline = self._loop.time() + SEND_TIMEOUT_S + size / MIN_BYTES_PER_S
         await self._stream.drained()
         self.deadline = math.inf
@@ -73,7 +70,8 @@ class Answers:
             while self._waiting:
                 buffers, size, after_write = self._waiting[0]
                 await self._durability.wait(after_write)
-                await self._write(buffers, size)
+                self._stream.write(buffers)
+                await self._taken(size)
                 self._waiting.popleft()
                 self._waiting_bytes -= size
                 self._room.set()

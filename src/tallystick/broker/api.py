@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tallystick.broker.security.authentication import Authentication
 from tallystick.broker.security.principal import ANONYMOUS, Principal
 
@@ -16,8 +18,7 @@ if TYPE_CHECKING:
     from tallystick.broker.node import Node
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(msgspec.Struct, frozen=True):
     """Who asks, on which version, and of which node.
 
     ``authentication`` is there on a connection that came in over a listener with SASL. ``advertised`` is the address

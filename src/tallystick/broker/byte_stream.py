@@ -60,6 +60,15 @@ class ByteStream(asyncio.BufferedProtocol):
         self._start = start + size
         return bytes(self._small[start : self._start])
 
+    def read_now(self, size: int) -> bytes | None:
+        """The same, if they are here already."""
+        start = self._start
+        end = start + size
+        if end > self._end:
+            return None
+        self._start = end
+        return bytes(self._small[start:end])
+
     async def read_into(self, place: memoryview) -> None:
         """Fill all of ``place``."""
         ready = min(self._end - self._start, len(place))
@@ -114,6 +123,11 @@ class ByteStream(asyncio.BufferedProtocol):
             self._transport.write(buffers[0])
         else:
             self._transport.writelines(buffers)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``drained`` would return at once."""
+        return self._room is None and not self._is_over
 
     async def drained(self) -> None:
         """Return once the client took so much that there is room again; ``ConnectionError`` if it is gone."""

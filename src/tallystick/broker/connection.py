@@ -1,6 +1,7 @@
-"""One connection: its TLS, its authentication, one request after another, and what it may cost.
+"""One connection: its TLS, its authentication, one request after another, and when it ends.
 
-Owns: the loop over requests, the bounds in size and time. Must not know: what any API does, other connections.
+Owns: the loop over requests, who the client is. Must not know: what any API does, other connections, how a request is
+read (``request_reader``).
 
 As in Apache Kafka, one connection has one request at work at a time; but an answer that only waits for the disk lets
 the next request begin. What does not decode, takes too long or is too large costs this connection and nothing else.
@@ -12,10 +13,9 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeVar
 
 import structlog
 
@@ -24,21 +24,16 @@ from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.byte_budget import ByteBudget
 from tallystick.broker.byte_stream import ByteStream
 from tallystick.broker.frame_buffers import FrameBuffers
-from tallystick.broker.handlers import api_versions, produce
+from tallystick.broker.handlers import api_versions
 from tallystick.broker.interceptor import ConnectionCut, ConnectionSilent, Interceptor
 from tallystick.broker.limits import (
     AUTHENTICATION_TIMEOUT_S,
     CLOSE_TIMEOUT_S,
-    LARGE_REQUEST_BYTES,
-    MAX_REQUEST_BYTES,
-    MIN_BYTES_PER_S,
-    OBJECTS_PER_BYTE,
     PRESSED_TIMEOUT_S,
-    REQUEST_TIMEOUT_S,
-    UNCOUNTED_BYTES,
 )
 from tallystick.broker.metrics.meter import Meter
 from tallystick.broker.node import Node
+from tallystick.broker.request_reader import RequestReader
 from tallystick.broker.security.authentication import Authentication
 from tallystick.broker.security.certificate import MalformedCertificate, principal_of
 from tallystick.broker.security.listeners import Listener
@@ -59,14 +54,6 @@ from tallystick.wire.refusals import refusal
 from tallystick.wire.shapes import MalformedFrame
 
 logger = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-_KEY_BYTES = 2
-
-
-def _is_produce(frame: Frame) -> bool:
-    return int.from_bytes(frame[:_KEY_BYTES], "big") == produce.API.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +93,15 @@ class Connection:
         self._principal: Principal = ANONYMOUS
         self._loop = asyncio.get_running_loop()
         self._log = logger.bind(connection=connection_id, client_host=client_host, listener=listener.name)
-        self._deadline = math.inf
         self._ends_unless_authenticated = (
             math.inf if self._authentication is None else self._loop.time() + AUTHENTICATION_TIMEOUT_S
         )
-        self._waits_for = "request"
-        self._counted_bytes = 0
-        self._counted_since = math.inf
         self._at_work: Api | None = None
         self._is_finishing = False
         self._finished = asyncio.Event()
         self._transport: asyncio.WriteTransport | None = None
         self._stream: ByteStream
+        self._reader: RequestReader
         self._answers: Answers
 
     async def serve(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -145,7 +129,11 @@ class Connection:
         timeouts = {} if tls is None else {"ssl_handshake_timeout": AUTHENTICATION_TIMEOUT_S}
         transport, _ = await self._loop.connect_accepted_socket(lambda: self._stream, accepted, ssl=tls, **timeouts)
         self._transport = transport
-        self._answers = Answers(self._stream, self._node.durability, self._premises.budget)
+        premises = self._premises
+        self._answers = Answers(self._stream, self._node.durability, premises.budget)
+        self._reader = RequestReader(
+            self._stream, premises.budget, premises.buffers, idle_s=premises.bounds.connections_max_idle_ms / 1000
+        )
         if tls is not None and self._authentication is None:
             self._principal = principal_of(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
 
@@ -157,7 +145,6 @@ class Connection:
                     await self._answers.flush()
                     break
         except ConnectionSilent:
-            self._deadline = math.inf
             await self._stream.discard()
         except ConnectionCut:
             self._stream.abort()
@@ -174,8 +161,7 @@ class Connection:
     async def _close(self, timeout_s: float) -> None:
         """Let the client have what was answered already, and then be done with it, whether it takes it or not."""
         self._finished.set()
-        self._deadline = self._ends_unless_authenticated = math.inf
-        self._release()
+        self._ends_unless_authenticated = math.inf
         self._answers.close()
         self._stream.close()
         try:
@@ -205,99 +191,44 @@ class Connection:
 
         ``pressed``: others wait for the room that this connection may be holding.
         """
+        if self._transport is None:  # its handshake has a time of its own
+            return
         late = None
-        if now > self._answers_deadline():
+        if now > self._answers.deadline:
             late = "it does not take its answers"
         elif now > self._ends_unless_authenticated:
             late = "it does not authenticate"
-        elif now > self._deadline:
-            late = f"its {self._waits_for} does not come"
-        elif pressed and now > self._counted_since + PRESSED_TIMEOUT_S:
+        elif now > self._reader.deadline:
+            late = f"its {self._reader.waits_for} does not come"
+        elif pressed and now > self._reader.counted_since + PRESSED_TIMEOUT_S:
             late = "it holds memory that others wait for"
-        if late is not None and self._transport is not None:
+        if late is not None:
             self._log.warning("a connection is too slow and ends", reason=late)
             self._transport.abort()
 
-    def _answers_deadline(self) -> float:
-        return self._answers.deadline if self._transport is not None else math.inf
-
     async def _one_request(self) -> bool:
         """Read, handle and answer one request; False if the connection is to end."""
-        self._waits_for = "request"
-        self._deadline = self._loop.time() + self._premises.bounds.connections_max_idle_ms / 1000
-        prefix = await self._stream.read(LENGTH_BYTES)
-        authentication = self._authentication
-        if authentication is not None and authentication.takes_raw_tokens:
-            return await self._raw_token(authentication, prefix)
-        length = frame_length(prefix, max_bytes=self._max_frame_bytes())
-        if length > UNCOUNTED_BYTES:
-            return await self._large_request(length)
-        frame = await self._read(length)
-        return await self._goes_in() and await self._answer(frame)
-
-    async def _large_request(self, length: int) -> bool:
-        """The same with one that counts, in a place that is used again behind it."""
-        key = b""
-        if length > LARGE_REQUEST_BYTES:
-            key = await self._read(_KEY_BYTES)
-            if not _is_produce(key) and length > MAX_REQUEST_BYTES:
-                raise MalformedFrame(f"a request of {length} bytes; {MAX_REQUEST_BYTES} are allowed, but for Produce")
-        place: memoryview | None = None
+        reader = self._reader
         try:
-            await self._take(length)
-            place = self._premises.buffers.take(length)
-            place[: len(key)] = key
-            await self._within_time(length, self._stream.read_into(place[len(key) :]))
-            if not await self._goes_in():
+            prefix = await reader.prefix()
+            authentication = self._authentication
+            if authentication is not None and authentication.takes_raw_tokens:
+                return await self._raw_token(authentication, prefix)
+            frame = await reader.frame(frame_length(prefix, max_bytes=self._max_frame_bytes()))
+            if self._is_finishing:
                 return False
-            self._count_objects(place)
-            return await self._answer(place)
+            if self._premises.budget.is_overdrawn:  # answers leave no room
+                await self._premises.budget.take(0)
+            reader.count_objects()
+            return await self._answer(frame)
         finally:
-            self._release()
-            if place is not None:
-                self._premises.buffers.give_back(place)
-
-    async def _goes_in(self) -> bool:
-        """Whether a request that was read is handled: not while the server ends, nor before answers leave room."""
-        if self._is_finishing:
-            return False
-        if self._premises.budget.is_overdrawn:
-            await self._premises.budget.take(0)
-        return True
+            reader.done()
 
     def _max_frame_bytes(self) -> int:
         bounds = self._premises.bounds
         if self._authentication is not None and not self._authentication.is_authenticated:
             return bounds.sasl_server_max_receive_size
         return bounds.socket_request_max_bytes
-
-    async def _read(self, length: int) -> bytes:
-        return await self._within_time(length, self._stream.read(length))
-
-    async def _within_time(self, length: int, reading: Coroutine[Any, Any, T]) -> T:
-        self._waits_for = "whole request"
-        self._deadline = self._loop.time() + REQUEST_TIMEOUT_S + length / MIN_BYTES_PER_S
-        result = await reading
-        self._deadline = math.inf
-        return result
-
-    def _count_objects(self, frame: Frame) -> None:
-        """Produce is bytes and stays bytes; what else is large decodes into many small objects."""
-        if not _is_produce(frame):
-            more_bytes = len(frame) * (OBJECTS_PER_BYTE - 1)
-            self._premises.budget.charge(more_bytes)
-            self._counted_bytes += more_bytes
-
-    async def _take(self, size_bytes: int) -> None:
-        self._deadline = math.inf  # to wait for room is not the client's fault
-        await self._premises.budget.take(size_bytes)
-        self._counted_bytes = size_bytes
-        self._counted_since = self._loop.time()
-
-    def _release(self) -> None:
-        self._premises.budget.release(self._counted_bytes)
-        self._counted_bytes = 0
-        self._counted_since = math.inf
 
     async def _answer(self, frame: Frame) -> bool:
         """Handle one request; False if the connection must end."""
@@ -366,7 +297,7 @@ class Connection:
         length = int.from_bytes(prefix, "big", signed=True)
         if not 0 <= length <= self._premises.bounds.sasl_server_max_receive_size:
             raise MalformedFrame(f"a SASL token of {length} bytes")
-        reply = authentication.authenticate(await self._read(length), now_ms=self._node.clock.monotonic_ms())
+        reply = authentication.authenticate(await self._reader.read(length), now_ms=self._node.clock.monotonic_ms())
         if reply.error is ErrorCode.none:
             await self._answers.send([len(reply.token).to_bytes(LENGTH_BYTES, "big"), reply.token], after_write=0)
         return await self._goes_on(authentication)

@@ -19,7 +19,7 @@ from tallystick.broker.log.compaction.choice import Due, due
 from tallystick.broker.log.compaction.work import Compaction
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.old_segments import count_old
-from tallystick.broker.log.partition_log import LEADER_EPOCH, PartitionLog, Slice
+from tallystick.broker.log.partition_log import LEADER_EPOCH, PartitionLog
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.produced_batch import as_stored, checked_header, is_stored_as_sent, may_be_stored_as_sent
 from tallystick.broker.producer_expiry import IdleProducers
@@ -58,6 +58,16 @@ class OffsetAndTime:
 
     offset: int
     timestamp_ms: int
+
+
+class Glimpse(NamedTuple):
+    """What a reader is given: whole batches, where they end, and how far it may read; all of one moment."""
+
+    data: bytes
+    next_offset: int
+    high_watermark: int
+    last_stable_offset: int
+    log_start_offset: int
 
 
 class Partition:
@@ -210,21 +220,24 @@ class Partition:
         """Forget the producers that idled for so long; ``now_ms`` is monotonic."""
         return self._idle.forget_expired(self._producers, now_ms=now_ms, expiration_ms=expiration_ms)
 
-    def read(self, offset: int, *, max_bytes: int, committed_only: bool, at_least_one: bool = True) -> Slice:
+    def read(self, offset: int, *, max_bytes: int, committed_only: bool, at_least_one: bool = True) -> Glimpse:
         """Batches from ``offset`` on; ``at_least_one`` even if it is larger than ``max_bytes`` (KIP-74).
 
         ``ApiError`` OFFSET_OUT_OF_RANGE outside of the log.
         """
-        limit = self.last_stable_offset if committed_only else self.high_watermark
-        if not self._log.start_offset <= offset <= self._log.end_offset:
-            raise ApiError(
-                ErrorCode.offset_out_of_range,
-                f"offset {offset} is not in {self._log.start_offset} to {self._log.end_offset}",
-            )
-        try:
-            return self._log.read(offset, max_bytes=max_bytes, limit_offset=limit, at_least_one=at_least_one)
-        except (CorruptData, OSError) as error:
-            raise self._unreadable(error, offset) from error
+        log = self._log
+        start_offset, end_offset, high_watermark = log.start_offset, log.end_offset, log.visible_offset
+        last_stable_offset = max(self._producers.last_stable_offset(high_watermark), start_offset)
+        if not start_offset <= offset <= end_offset:
+            raise ApiError(ErrorCode.offset_out_of_range, f"offset {offset} is not in {start_offset} to {end_offset}")
+        limit = last_stable_offset if committed_only else high_watermark
+        data, next_offset = b"", offset
+        if offset < limit:
+            try:
+                data, next_offset = log.read(offset, max_bytes=max_bytes, limit_offset=limit, at_least_one=at_least_one)
+            except (CorruptData, OSError) as error:
+                raise self._unreadable(error, offset) from error
+        return Glimpse(data, next_offset, high_watermark, last_stable_offset, start_offset)
 
     def _unreadable(self, error: Exception, offset: int = -1) -> ApiError:
         """The log is damaged or the disk fails, found while the broker runs: this partition's readers are told."""

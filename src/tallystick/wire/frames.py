@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+import msgspec
 from kio.index import load_request_schema, load_response_schema
 from kio.serial import entity_reader, entity_writer
 from kio.serial.errors import SerialError
@@ -40,12 +40,12 @@ _FIXED_HEADER: Final = struct.Struct(">hhih")
 Frame = bytes | memoryview
 """A memoryview only where nobody keeps the frame: its place is used again."""
 
-_PRODUCE: Final = 0
+PRODUCE: Final = 0
+"""The API key of the one request that may be very large."""
 _GATHERED_FROM_BYTES: Final = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeader:
+class RequestHeader(msgspec.Struct, frozen=True):
     """What every request begins with. ``body_at`` is where the message itself begins in the frame."""
 
     api_key: int
@@ -132,7 +132,7 @@ def read_request(frame: Frame, header: RequestHeader, *, max_rows: int = MAX_ROW
 
     Bytes left over are ignored, as Apache Kafka does: librdkafka 2.16 sends three too many when it asks for all topics.
     """
-    if header.api_key == _PRODUCE and header.api_version >= FIRST_VERSION:
+    if header.api_key == PRODUCE and header.api_version >= FIRST_VERSION:
         return read_produce(frame, header.body_at, header.api_version, max_rows=max_rows)
     request_type, read = _request_reader(header.api_key, header.api_version)
     body = checked_body(bytes(frame), header.body_at, request_type, max_rows=max_rows)
@@ -155,15 +155,15 @@ def _response_writer(response_type: Any) -> tuple[Write, bytes]:
 def response_buffers(correlation_id: int, response: Any) -> list[bytes | memoryview]:
     """A response frame, its length in front, in parts: long runs of bytes in it are not copied."""
     write, tags = _response_writer(response.__class__)
-    parts: list[bytes | memoryview] = [_LENGTH.pack(correlation_id) + tags]
+    parts: list[bytes | memoryview] = [b"", _LENGTH.pack(correlation_id) + tags]
     write(parts, response)
-    buffers = _gathered(parts)
-    buffers[0] = _LENGTH.pack(sum(map(len, buffers))) + buffers[0]
-    return buffers
+    length = sum(map(len, parts))
+    parts[0] = _LENGTH.pack(length)
+    return [b"".join(parts)] if length < _GATHERED_FROM_BYTES else _gathered(parts)
 
 
 def _gathered(parts: list[bytes | memoryview]) -> list[bytes | memoryview]:
-    """Short parts put together, long ones as they are; the first one is short."""
+    """Short parts put together, long ones as they are."""
     buffers: list[bytes | memoryview] = []
     first = 0
     for number, part in enumerate(parts):

@@ -40,7 +40,7 @@ def sweep(server: Server, *, in_s: float) -> None:
 
 
 def waits_for(server: Server) -> list[str]:
-    return [connection._waits_for for connection in server._connections.values()]
+    return [connection._reader.waits_for for connection in server._connections.values()]
 
 
 async def lives(client: Client, correlation_id: int = 1) -> bool:

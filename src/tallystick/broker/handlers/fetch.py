@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
@@ -18,6 +18,7 @@ from tallystick.broker.log.partition_log import LEADER_EPOCH
 from tallystick.broker.partition import Partition
 from tallystick.wire import schema
 from tallystick.wire.errors import ApiError, ErrorCode
+from tallystick.wire.short_rows import Fetched
 
 READ_COMMITTED = 1
 _FIRST_VERSION_WITH_TOPIC_IDS = 13
@@ -26,17 +27,6 @@ _NO_TIME: Final = timedelta(0)
 
 Topics = Sequence[tuple[TopicKey, Sequence[Any]]]
 """What is to be read: topics as the client names them, and the request's rows of their partitions."""
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one pass over the partitions found."""
-
-    responses: list[tuple[TopicKey, list[Any]]] = field(default_factory=list)
-    size_bytes: int = 0
-    failed: bool = False
-    is_full: bool = False
-    """There is more, and the request takes no more, whatever it wants at least."""
 
 
 async def handle(context: RequestContext, request: Any) -> Any:
@@ -91,131 +81,142 @@ def _news(
     return [(topic, rows) for topic, rows in news if rows] if changes_only else responses
 
 
-async def _found(build: Any, context: RequestContext, request: Any, topics: Topics) -> _Round:
+async def _found(build: Any, context: RequestContext, request: Any, topics: Topics) -> _Pass:
     """What there is to tell, as soon as it is enough or time is up."""
-    partitions = [found for topic, rows in topics for found in _partitions(context, topic, rows) if found is not None]
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(request.max_wait.total_seconds(), MAX_FETCH_WAIT_MS / 1000)
     while True:
-        found = _collect(build, context, request, topics)
+        found = _Pass(build, context, request)
+        for topic, rows in topics:
+            found.over(topic, rows)
         remaining = deadline - loop.time()
         enough = found.is_full or found.failed or found.size_bytes >= request.min_bytes
-        if enough or remaining <= 0 or not partitions:
+        if enough or remaining <= 0 or not found.partitions:
             return found
-        if not await _more(partitions, remaining):
+        if not await _more(found.partitions, remaining):
             return found
 
 
 async def _more(partitions: list[Partition], timeout_s: float) -> bool:
     """Whether one of the partitions has more to read, or is gone, before time is up."""
-    woken = asyncio.Event()
-    tell = woken.set
+    loop = asyncio.get_running_loop()
+    woken: asyncio.Future[bool] = loop.create_future()
+    tell = partial(_settle, woken, True)
     for partition in partitions:
         partition.listeners.add(tell)
+    timer = loop.call_later(timeout_s, _settle, woken, False)
     try:
-        async with asyncio.timeout(timeout_s):
-            await woken.wait()
-    except TimeoutError:
-        return False
+        return await woken
     finally:
+        timer.cancel()
         for partition in partitions:
             partition.listeners.discard(tell)
-    return True
 
 
-def _partitions(context: RequestContext, topic: TopicKey, rows: Sequence[Any]) -> list[Partition | None]:
-    topics = context.node.partitions
-    known = topics.by_name(topic) if isinstance(topic, str) else topics.by_id(topic)
-    if known is None:
-        return [None] * len(rows)
-    count = len(known.partitions)
-    return [known.partitions[wanted.partition] if 0 <= wanted.partition < count else None for wanted in rows]
+def _settle(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():
+        future.set_result(result)
 
 
-def _collect(build: Any, context: RequestContext, request: Any, topics: Topics) -> _Round:
-    result = _Round()
-    budget = min(request.max_bytes, context.node.settings.fetch_max_bytes)
-    by_id = context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS
-    missing = ErrorCode.unknown_topic_id if by_id else ErrorCode.unknown_topic_or_partition
-    for topic, wanted_rows in topics:
+class _Pass:
+    """One pass over the partitions, and what it found."""
+
+    __slots__ = ("_budget", "_build", "_by_id", "_committed_only", "_topics", "failed", "is_full", "partitions",
+                 "responses", "size_bytes")  # fmt: skip
+
+    def __init__(self, build: Any, context: RequestContext, request: Any) -> None:
+        self._build = build
+        self._topics = context.node.partitions
+        self._by_id = context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS
+        self._committed_only = request.isolation_level == READ_COMMITTED
+        self._budget = min(request.max_bytes, context.node.settings.fetch_max_bytes)
+        self.responses: list[tuple[TopicKey, list[Any]]] = []
+        self.partitions: list[Partition] = []
+        self.size_bytes = 0
+        self.failed = False
+        self.is_full = False
+        """There is more, and the request takes no more, whatever it wants at least."""
+
+    def over(self, topic: TopicKey, wanted_rows: Sequence[Any]) -> None:
+        """Read the partitions of one topic."""
+        known = self._topics.by_name(topic) if isinstance(topic, str) else self._topics.by_id(topic)
+        partitions = () if known is None else known.partitions
         rows = []
-        for wanted, partition in zip(wanted_rows, _partitions(context, topic, wanted_rows), strict=True):
-            if partition is None:
-                result.failed = True
-                rows.append(_failed(build, wanted.partition, missing))
-                continue
-            limit = min(wanted.partition_max_bytes, budget - result.size_bytes)
-            try:
-                row, size, is_all = _read(
-                    build, partition, wanted, limit, result.size_bytes == 0, request.isolation_level
+        for wanted in wanted_rows:
+            index = wanted.partition
+            if 0 <= index < len(partitions):
+                partition = partitions[index]
+                self.partitions.append(partition)
+                try:
+                    rows.append(self._read(partition, wanted))
+                except ApiError as error:
+                    rows.append(self._failed(index, error.code))
+            else:
+                rows.append(
+                    self._failed(
+                        index, ErrorCode.unknown_topic_id if self._by_id else ErrorCode.unknown_topic_or_partition
+                    )
                 )
-                result.is_full |= not is_all and limit < wanted.partition_max_bytes
-            except ApiError as error:
-                result.failed = True
-                row, size = _failed(build, wanted.partition, error.code), 0
-            rows.append(row)
-            result.size_bytes += size
-        result.responses.append((topic, rows))
-    return result
+        self.responses.append((topic, rows))
 
-
-def _read(
-    build: Any,
-    partition: Partition,
-    wanted: Any,
-    max_bytes: int,
-    first: bool,
-    isolation_level: int,
-) -> tuple[Any, int, bool]:
-    """The row, its records' size, and whether that is all there is."""
-    committed_only = isolation_level == READ_COMMITTED
-    offset = wanted.fetch_offset
-    partition.check_leader_epoch(getattr(wanted, "current_leader_epoch", NO_EPOCH))
-    last_fetched_epoch = getattr(wanted, "last_fetched_epoch", NO_EPOCH)
-    if last_fetched_epoch != NO_EPOCH:
-        diverges_at = partition.diverges_at(offset, last_fetched_epoch=last_fetched_epoch)
-        if diverges_at is not None:
-            return _diverging(build, partition, wanted.partition, diverges_at), 0, True
-    # KIP-74: the first partition with data gives at least one batch, the others only what still fits.
-    slice_ = partition.read(offset, max_bytes=max_bytes, committed_only=committed_only, at_least_one=first)
-    data = slice_.data
-    aborted = None
-    if committed_only:
-        rows = partition.log.aborted_between(offset, slice_.next_offset) if data else []
-        aborted = tuple(
-            build.AbortedTransaction(producer_id=row.producer_id, first_offset=row.first_offset) for row in rows
+    def _read(self, partition: Partition, wanted: Any) -> Any:
+        offset = wanted.fetch_offset
+        partition.check_leader_epoch(getattr(wanted, "current_leader_epoch", NO_EPOCH))
+        last_fetched_epoch = getattr(wanted, "last_fetched_epoch", NO_EPOCH)
+        if last_fetched_epoch != NO_EPOCH:
+            diverges_at = partition.diverges_at(offset, last_fetched_epoch=last_fetched_epoch)
+            if diverges_at is not None:
+                return self._diverging(partition, wanted.partition, diverges_at)
+        committed_only, max_bytes = self._committed_only, wanted.partition_max_bytes
+        limit = min(max_bytes, self._budget - self.size_bytes)
+        # KIP-74: the first partition with data gives at least one batch, the others only what still fits.
+        data, next_offset, high_watermark, last_stable_offset, log_start_offset = partition.read(
+            offset, max_bytes=limit, committed_only=committed_only, at_least_one=self.size_bytes == 0
         )
-    row = build.PartitionData(
-        partition_index=wanted.partition,
-        error_code=ErrorCode.none,
-        high_watermark=partition.high_watermark,
-        last_stable_offset=partition.last_stable_offset,
-        log_start_offset=partition.log.start_offset,
-        aborted_transactions=aborted,
-        records=data,
-    )
-    readable = partition.last_stable_offset if committed_only else partition.high_watermark
-    return row, len(data), slice_.next_offset >= readable
+        self.size_bytes += len(data)
+        if limit < max_bytes and next_offset < (last_stable_offset if committed_only else high_watermark):
+            self.is_full = True
+        aborted = partition.log.aborted_between(offset, next_offset) if committed_only and data else ()
+        if not aborted:
+            return Fetched(
+                wanted.partition,
+                high_watermark,
+                last_stable_offset,
+                log_start_offset,
+                data,
+                () if committed_only else None,
+            )
+        build = self._build
+        return build.PartitionData(
+            partition_index=wanted.partition,
+            error_code=ErrorCode.none,
+            high_watermark=high_watermark,
+            last_stable_offset=last_stable_offset,
+            log_start_offset=log_start_offset,
+            aborted_transactions=tuple(
+                build.AbortedTransaction(producer_id=row.producer_id, first_offset=row.first_offset) for row in aborted
+            ),
+            records=data,
+        )
 
+    def _diverging(self, partition: Partition, index: int, end_offset: int) -> Any:
+        """No records, but where the reader's log is no longer this one."""
+        return self._build.PartitionData(
+            partition_index=index,
+            error_code=ErrorCode.none,
+            high_watermark=partition.high_watermark,
+            last_stable_offset=partition.last_stable_offset,
+            log_start_offset=partition.log.start_offset,
+            diverging_epoch=self._build.EpochEndOffset(epoch=LEADER_EPOCH, end_offset=end_offset),
+            aborted_transactions=None,
+            records=b"",
+        )
 
-def _diverging(build: Any, partition: Partition, index: int, end_offset: int) -> Any:
-    """No records, but where the reader's log is no longer this one."""
-    return build.PartitionData(
-        partition_index=index,
-        error_code=ErrorCode.none,
-        high_watermark=partition.high_watermark,
-        last_stable_offset=partition.last_stable_offset,
-        log_start_offset=partition.log.start_offset,
-        diverging_epoch=build.EpochEndOffset(epoch=LEADER_EPOCH, end_offset=end_offset),
-        aborted_transactions=None,
-        records=b"",
-    )
-
-
-def _failed(build: Any, index: int, code: ErrorCode) -> Any:
-    return build.PartitionData(
-        partition_index=index, error_code=code, high_watermark=-1, aborted_transactions=None, records=b""
-    )
+    def _failed(self, index: int, code: ErrorCode) -> Any:
+        self.failed = True
+        return self._build.PartitionData(
+            partition_index=index, error_code=code, high_watermark=-1, aborted_transactions=None, records=b""
+        )
 
 
 def _answer(build: Any, responses: tuple[Any, ...], code: ErrorCode, session_id: int) -> Any:

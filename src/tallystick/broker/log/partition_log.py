@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -36,8 +36,7 @@ LEADER_EPOCH = 0
 """There is one broker, so leadership never moves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """What a read gives: whole batches, and the offset after the last of them."""
 
     data: bytes
@@ -121,7 +120,9 @@ class PartitionLog:
 
     @property
     def start_offset(self) -> int:
-        return min(max(self._segments[0].base_offset, self._given_up_before), self.end_offset)
+        segments = self._segments
+        start_offset = max(segments[0].base_offset, self._given_up_before)
+        return min(start_offset, segments[-1].next_offset)
 
     @property
     def end_offset(self) -> int:
@@ -130,7 +131,7 @@ class PartitionLog:
     @property
     def visible_offset(self) -> int:
         """The high watermark: under ``--fsync commit`` nothing is shown that power loss could take back."""
-        return self.synced_offset if self._durability.acknowledges_after_sync else self.end_offset
+        return self.synced_offset if self._durability.acknowledges_after_sync else self._segments[-1].next_offset
 
     def _on_synced(self, offset: int) -> None:
         if offset > self.synced_offset:

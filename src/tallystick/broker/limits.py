@@ -33,6 +33,9 @@ MAX_RECORD_ERRORS: Final = 100
 """Rows of ``record_errors`` in the answer to one batch."""
 
 MAX_FETCH_WAIT_MS: Final = 60_000
+MAX_FETCHED_BYTES: Final = 16 * 1024 * 1024
+"""Of records in one answer, whatever ``fetch.max.bytes`` and the client allow: what is read lies in memory until it is
+sent. The first batch is answered whole, however large. The client asks again for the rest, and waits no longer."""
 MAX_TOPIC_NAME_LENGTH: Final = 249
 MAX_PARTITIONS_PER_TOPIC: Final = 10_000
 MAX_LOG_LINES_PER_REQUEST: Final = 10

@@ -63,7 +63,7 @@ class OffsetAndTime:
 class Glimpse(NamedTuple):
     """What a reader is given: whole batches, where they end, and how far it may read; all of one moment."""
 
-    data: bytes
+    data: Batch
     next_offset: int
     high_watermark: int
     last_stable_offset: int
@@ -231,7 +231,8 @@ class Partition:
         if not start_offset <= offset <= end_offset:
             raise ApiError(ErrorCode.offset_out_of_range, f"offset {offset} is not in {start_offset} to {end_offset}")
         limit = last_stable_offset if committed_only else high_watermark
-        data, next_offset = b"", offset
+        data: Batch = b""
+        next_offset = offset
         if offset < limit:
             try:
                 data, next_offset = log.read(offset, max_bytes=max_bytes, limit_offset=limit, at_least_one=at_least_one)

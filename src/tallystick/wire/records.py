@@ -22,6 +22,7 @@ from tallystick.wire.batch import (
     NO_PRODUCER_ID,
     NO_SEQUENCE,
     TRANSACTIONAL,
+    Batch,
     BatchHeader,
     MalformedBatch,
     check_crc,
@@ -123,7 +124,7 @@ def read_marker(batch: bytes | memoryview) -> EndTxnMarker:
     return EndTxnMarker(commit=kind == 1, coordinator_epoch=coordinator_epoch)
 
 
-def iterate_batches(buffer: bytes) -> Iterator[tuple[BatchHeader, bytes]]:
+def iterate_batches(buffer: Batch) -> Iterator[tuple[BatchHeader, bytes]]:
     """Whole, verified batches of a fetch response's bytes; a torn last one is left out, as clients do."""
     at = 0
     while at + HEADER_BYTES <= len(buffer):
@@ -131,7 +132,7 @@ def iterate_batches(buffer: bytes) -> Iterator[tuple[BatchHeader, bytes]]:
         if at + header.size_bytes > len(buffer):
             return
         check_crc(buffer, at, header)
-        yield header, buffer[at : at + header.size_bytes]
+        yield header, bytes(buffer[at : at + header.size_bytes])
         at += header.size_bytes
 
 

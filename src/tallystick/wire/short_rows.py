@@ -49,7 +49,7 @@ class Fetched(msgspec.Struct, frozen=True, gc=False):
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
-    records: bytes
+    records: bytes | memoryview
     aborted_transactions: tuple[()] | None = None
     """None: it was not asked which were aborted."""
 

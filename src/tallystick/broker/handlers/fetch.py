@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION, FetchSession, TopicKey
-from tallystick.broker.limits import MAX_FETCH_WAIT_MS
+from tallystick.broker.limits import MAX_FETCH_WAIT_MS, MAX_FETCHED_BYTES
 from tallystick.broker.log.partition_log import LEADER_EPOCH
 from tallystick.broker.partition import Partition
 from tallystick.wire import schema
@@ -129,7 +129,7 @@ class _Pass:
         self._topics = context.node.partitions
         self._by_id = context.api_version >= _FIRST_VERSION_WITH_TOPIC_IDS
         self._committed_only = request.isolation_level == READ_COMMITTED
-        self._budget = min(request.max_bytes, context.node.settings.fetch_max_bytes)
+        self._budget = min(request.max_bytes, context.node.settings.fetch_max_bytes, MAX_FETCHED_BYTES)
         self.responses: list[tuple[TopicKey, list[Any]]] = []
         self.partitions: list[Partition] = []
         self.size_bytes = 0
@@ -168,8 +168,9 @@ class _Pass:
             if diverges_at is not None:
                 return self._diverging(partition, wanted.partition, diverges_at)
         committed_only, max_bytes = self._committed_only, wanted.partition_max_bytes
-        limit = min(max_bytes, self._budget - self.size_bytes)
-        # KIP-74: the first partition with data gives at least one batch, the others only what still fits.
+        # KIP-74: the first partition with data gives at least one batch, the others only what still fits. Once one has
+        # more than that, the others are not read: each would read up to the bound, and most of it in vain.
+        limit = 0 if self.is_full else min(max_bytes, self._budget - self.size_bytes)
         data, next_offset, high_watermark, last_stable_offset, log_start_offset = partition.read(
             offset, max_bytes=limit, committed_only=committed_only, at_least_one=self.size_bytes == 0
         )

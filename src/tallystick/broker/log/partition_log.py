@@ -39,7 +39,7 @@ LEADER_EPOCH = 0
 class Slice(NamedTuple):
     """What a read gives: whole batches, and the offset after the last of them."""
 
-    data: bytes
+    data: Batch
     next_offset: int
 
 
@@ -326,7 +326,7 @@ class PartitionLog:
         header = segment.header_at(position)
         return segment.next_offset if header is None else header.base_offset
 
-    def _offset_after(self, data: bytes, segment: Segment, stop: int) -> int:
+    def _offset_after(self, data: Batch, segment: Segment, stop: int) -> int:
         """Where the batches in ``data`` end; what follows at ``stop`` may be damaged, and is told to who reads that."""
         try:
             return self._offset_at(segment, stop)

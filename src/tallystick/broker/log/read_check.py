@@ -14,7 +14,7 @@ from pathlib import Path
 from crc32c import crc32c
 
 from tallystick.errors import CorruptData
-from tallystick.wire.batch import CRC_FROM, BatchHeader, MalformedBatch, read_header
+from tallystick.wire.batch import CRC_FROM, Batch, BatchHeader, MalformedBatch, read_header
 
 
 class ReadCheck:
@@ -32,7 +32,7 @@ class ReadCheck:
         self._since = position
         self._upto = 0
 
-    def checked(self, data: bytes, position: int) -> bytes:
+    def checked(self, data: Batch, position: int) -> Batch:
         """The whole batches in ``data``, which lie at ``position``, up to the first that does not verify.
 
         ``CorruptData`` with file, byte and offset if that is the first one.
@@ -47,7 +47,7 @@ class ReadCheck:
                 self._since = 0
         return data if good == len(data) else data[:good]
 
-    def _verify(self, data: bytes, position: int) -> int:
+    def _verify(self, data: Batch, position: int) -> int:
         """How many bytes at the beginning are good batches."""
         at, due = 0, -1
         view = memoryview(data)

@@ -24,13 +24,14 @@ from tallystick.broker.log.segment_index import NO_TIMESTAMP, Coverage, DamagedI
 from tallystick.broker.log.segment_scan import verified_batches
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.errors import CorruptData, TallystickError
-from tallystick.wire.batch import HEADER_BYTES, BatchHeader, MalformedBatch, read_header
+from tallystick.wire.batch import HEADER_BYTES, Batch, BatchHeader, MalformedBatch, read_header
 
 logger = structlog.get_logger(__name__)
 
 DOOMED_SUFFIX: Final = ".deleted"
 """Added to the name of a segment that left its log; a start removes such files."""
 _WALK_BYTES = 64 * 1024
+_WALKED_BATCHES: Final = 32
 
 
 def segment_path(folder: Path, base_offset: int) -> Path:
@@ -250,7 +251,7 @@ class Segment:
         except MalformedBatch as error:
             raise CorruptData(str(error), place=f"{self.path}, byte {position}") from error
 
-    def read(self, position: int, *, max_bytes: int, end: int, at_least_one: bool = True) -> tuple[bytes, int]:
+    def read(self, position: int, *, max_bytes: int, end: int, at_least_one: bool = True) -> tuple[Batch, int]:
         """Whole batches from ``position``, and where the next begins; with ``at_least_one`` one if there is one.
 
         ``CorruptData``: the first one does not verify.
@@ -260,7 +261,7 @@ class Segment:
         data = self._check.checked(self._read(position, max_bytes, end, at_least_one=at_least_one), position)
         return data, position + len(data)
 
-    def _read(self, position: int, max_bytes: int, end: int, *, at_least_one: bool) -> bytes:
+    def _read(self, position: int, max_bytes: int, end: int, *, at_least_one: bool) -> Batch:
         data = os.pread(self.fd, min(max(max_bytes, HEADER_BYTES), end - position), position)
         if position + len(data) >= end:
             return data
@@ -268,11 +269,16 @@ class Segment:
         if cut == 0 and at_least_one:
             header = self._read_header(data, 0, position)
             return os.pread(self.fd, header.size_bytes, position)
-        return data[:cut]
+        return memoryview(data)[:cut]
 
     def _last_boundary(self, data: bytes, position: int) -> int:
-        """How many of the bytes read from ``position`` are whole batches."""
-        at = max(self._looked_up(self.index.boundary_before, position + len(data)) - position, 0)
+        """How many of the bytes read from ``position`` are whole batches.
+
+        Few and large ones are walked over from the first; the index finds the last of many.
+        """
+        at = 0
+        if len(data) > HEADER_BYTES and len(data) > _WALKED_BATCHES * self._read_header(data, 0, position).size_bytes:
+            at = max(self._looked_up(self.index.boundary_before, position + len(data)) - position, 0)
         while at + HEADER_BYTES <= len(data):
             try:
                 size = self._read_header(data, at, position + at).size_bytes

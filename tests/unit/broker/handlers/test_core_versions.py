@@ -274,6 +274,35 @@ def test_a_full_disk_is_an_error_to_the_client_and_nothing_is_written(node: Node
         assert (row.error_code, row.base_offset) == (ErrorCode.none, 0)
 
 
+def test_once_an_answer_is_full_the_partitions_behind_are_not_read(tmp_path: Path) -> None:
+    with opened(tmp_path / "data") as node:
+        topic = node.partitions.create("events", partition_count=3)
+        batch = encode_batch([(None, bytes(100))], BatchSpec())
+        for partition in topic.partitions:
+            for _ in range(2):
+                partition.append(batch, verify=lambda *_: 0)
+        (file,) = [segment.file for segment in topic.partitions[2].log.segments]
+        assert file is not None
+        build = schema.request("fetch", 12)
+        wanted = tuple(
+            build.FetchPartition(partition=index, fetch_offset=0, partition_max_bytes=1_000_000) for index in range(3)
+        )
+
+        def errors(max_bytes: int) -> list[tuple[ErrorCode, int]]:
+            topics = (build.FetchTopic(topic="events", partitions=wanted),)
+            (row,) = fetch(node, 12, max_bytes=max_bytes, topics=topics).responses
+            return [(part.error_code, len(part.records)) for part in row.partitions]
+
+        one, real = len(batch), file.fd
+        assert errors(6 * one) == [(ErrorCode.none, 2 * one)] * 3
+        file.fd = -1  # whoever reads it is told so
+        try:
+            assert errors(6 * one)[2] == (ErrorCode.kafka_storage_error, 0)
+            assert errors(3 * one + one // 2) == [(ErrorCode.none, 2 * one), (ErrorCode.none, one), (ErrorCode.none, 0)]
+        finally:
+            file.fd = real
+
+
 def test_a_fetch_waits_for_data_and_is_woken_by_it(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as node:
         partition = node.partitions.create("events").partitions[0]

@@ -27,7 +27,7 @@ def tuned(job: Job) -> None:
         batch = [{"value": encode(rated(decode(one.value()))), "key": one.key()} for one in messages]
         producer.produce_batch(target, batch)
 
-    _loop(job, write)
+    loop(job, write)
 
 
 def tuned_with_header(job: Job) -> None:
@@ -38,7 +38,7 @@ def tuned_with_header(job: Job) -> None:
         for one in messages:
             producer.produce(target, encode(rated(decode(one.value()))), one.key(), headers=[("id", _ID)])
 
-    _loop(job, write)
+    loop(job, write)
 
 
 def plain(job: Job) -> None:
@@ -50,10 +50,11 @@ def plain(job: Job) -> None:
             event["fee_minor"] = event["amount_minor"] // 100
             producer.produce(target, json.dumps(event).encode(), message.key())
 
-    _loop(job, write)
+    loop(job, write)
 
 
-def _loop(job: Job, write: Write) -> None:
+def loop(job: Job, write: Write) -> None:
+    """Consume, write, send offsets, commit."""
     settings: dict[str, Any] = client(job.bootstrap)
     consumer = Consumer(
         settings

@@ -18,9 +18,12 @@ from tallystick.pipeline import (
     ExactlyOnceLoop,
     Processor,
     Topic,
+    WorkerConfig,
     emit,
     emit_each,
 )
+from tallystick.pipeline.loop import StepLoop
+from tallystick.pipeline.worker import plans
 
 _LOOK_S: Final = 0.01
 
@@ -59,6 +62,11 @@ def _run(job: Job, lanes: int, factory: Callable[[], Processor]) -> None:
         batch_records=job.batch_records,
         lanes=lanes,
     )
+    run_loop(job, loop)
+
+
+def run_loop(job: Job, loop: ExactlyOnceLoop | StepLoop) -> None:
+    """In a thread, until all is committed; raises what it raised."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -75,3 +83,17 @@ def _run(job: Job, lanes: int, factory: Callable[[], Processor]) -> None:
     thread.join()
     if raised:
         raise raised[0]
+
+
+def run_app(app: App, job: Job, lanes: int) -> None:
+    """All of an application's first step, as a worker runs it."""
+    config = WorkerConfig(
+        bootstrap=job.bootstrap,
+        slot="bench",
+        batch_records=job.batch_records,
+        lanes=lanes,
+        consumer_config={"log_level": 3},
+        producer_config={"queue.buffering.max.messages": 1_000_000, "log_level": 3, **job.producer_settings},
+    )
+    (plan,) = plans(app, config)
+    run_loop(job, StepLoop(plan))

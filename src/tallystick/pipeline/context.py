@@ -81,7 +81,10 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
     def state(self, store: Store[K, V]) -> StateView[K, V]:
         """A store that the step declares with ``state=[...]``, as a mapping; ``ConfigurationError`` for another."""
-        return self.stores_of_step.view(store)
+        try:
+            return self.stores.views[store]  # type: ignore[union-attr]  # each record comes by here
+        except (AttributeError, KeyError):
+            return self.stores_of_step.view(store)
 
     @property
     def stores_of_step(self) -> PartitionState:

@@ -53,6 +53,7 @@ class FunctionProcessor:
     def process_all(self, records: Polled) -> Results:
         """The same for all records at once. The loop is what every record goes through: nothing in it is for show."""
         step, function, state = self._step, self._function, self._state
+        partitions = () if state is None else records.partitions
         emits: list[Emit] = []
         ids: list[EventId] = []
         poisoned: list[tuple[int, Poisoned]] = []
@@ -60,7 +61,7 @@ class FunctionProcessor:
         for index, first_id, decode, value in values:
             before = len(emits)
             try:
-                stores = None if state is None else state.begin(records.record(index))
+                stores = None if state is None else state.begin(partitions[index])
                 returned = function(decode(value), Context(records, index, step, stores))
                 if isinstance(returned, Emit):
                     emits.append(returned)
@@ -74,8 +75,8 @@ class FunctionProcessor:
                         emits.append(one)
                         ids.append(one.event_id or derived)
                         number += 1  # noqa: SIM113  # enumerate would make a tuple for each
-                if state is not None:
-                    state.keep()
+                if stores is not None:
+                    stores.keep(records.event_ids[index])
             except TallystickError:
                 raise  # ours say what the caller does: the cycle decides
             except Exception as error:  # noqa: BLE001  # user code: any failure is the record's, and bounded
@@ -95,25 +96,25 @@ class FunctionProcessor:
         """After the first failure: whose fault it was, and the tries that are left."""
         record, state = records.record(index), self._state
         if state is not None:
-            state.undo()
+            state.undo(record.partition)
         try:
             self._sources.event(record)
         except DecodeError as undecodable:
             return Poisoned(record, undecodable, 1)
         for _try in range(1, self._tries):
+            stores = None if state is None else state.begin(record.partition)
             try:
-                stores = None if state is None else state.begin(record)
                 context = Context(records, index, self._step, stores)
                 emits = emitted(self._function(self._sources.event(record), context), self._step)
             except TallystickError:
                 raise
             except Exception as failure:  # noqa: BLE001  # as above
                 error = failure
-                if state is not None:
-                    state.undo()
+                if stores is not None:
+                    stores.undo()
             else:
-                if state is not None:
-                    state.keep()
+                if stores is not None:
+                    stores.keep(record.event_id)
                 return emits
         return Poisoned(record, error, self._tries)
 

@@ -100,6 +100,12 @@ class Polled(Sequence[Record]):
         return [run.topic for run in self._runs for _ in run.offsets]
 
     @property
+    def partitions(self) -> list[int]:
+        if self._records is not None:
+            return [record.partition for record in self._records]
+        return [run.partition for run in self._runs for _ in run.offsets]
+
+    @property
     def event_ids(self) -> list[EventId]:
         if self._event_ids is None:
             by_position = [one for run in self._runs for one in run.ids.of(run.offsets)]

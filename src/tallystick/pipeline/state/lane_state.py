@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from tallystick.errors import AbortableError
-from tallystick.pipeline.records import Output, Record
+from tallystick.pipeline.records import Output
 from tallystick.pipeline.state.partition_state import PartitionState
 
 
@@ -26,7 +26,6 @@ class LaneState:
         self._catch_up = catch_up
         self._is_mine = is_mine
         self._touched: dict[int, PartitionState] = {}
-        self._current: PartitionState | None = None
         self.late = 0
         """Events of committed transactions that were left out because their windows are closed."""
         self.duplicates = 0
@@ -34,29 +33,24 @@ class LaneState:
 
     # -- a record
 
-    def begin(self, record: Record) -> PartitionState:
-        """The state of the record's partition, open for its changes until ``keep`` or ``undo``.
+    def begin(self, number: int) -> PartitionState:
+        """The state of a partition, open for the changes of one record until ``keep`` or ``undo``.
 
         ``AbortableError`` if the partition is not ours any more.
         """
-        number = record.partition
         state = self._touched.get(number)
         if state is None:
             found = self._states.get(number)
             if found is None:
                 raise AbortableError(f"partition {number} is not ours any more, nor is its state")
             state = self._touched[number] = found
-        state.begin(record.event_id)
-        self._current = state
+        state.begin()
         return state
 
-    def keep(self) -> None:
-        if self._current is not None:
-            self._current.keep()
-
-    def undo(self) -> None:
-        if self._current is not None:
-            self._current.undo()
+    def undo(self, number: int) -> None:
+        """What the record of that partition changed did not happen."""
+        if (state := self._touched.get(number)) is not None:
+            state.undo()
 
     # -- a transaction
 
@@ -81,7 +75,6 @@ class LaneState:
         for state in self._touched.values():
             state.drop()
         self._touched.clear()
-        self._current = None
 
     def catch_up(self) -> None:
         """After a transaction whose end is not known, but settled: read from the changelogs what it was (rule 15)."""

@@ -5,7 +5,7 @@ beyond the port ``Base``.
 
 ::
 
-    a record's undo list   what it overwrote, for a record that fails
+    Journal                what a record overwrote, if it fails
     transaction            what the open transaction changed
     committed              read from the file, or committed and not written to it yet ("dirty")
     Base                   the local file: committed only
@@ -57,19 +57,47 @@ def time_of(value: bytes) -> int:
     return int.from_bytes(value[:TIME_BYTES], "big", signed=True)
 
 
-class Layers:
-    """Reads and writes of one thread, between ``begin`` and ``keep`` or ``undo`` of a record."""
+class Journal:
+    """What the record that is being processed changed, in all stores of its partition."""
 
-    def __init__(self, name: str, base: Base, *, timed: bool, flush: Callable[[], None]) -> None:
+    __slots__ = ("changes", "is_open")
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[Layers, bytes, Any]] = []
+        """Store, key, and what the transaction had under it before."""
+        self.is_open = False
+
+    def begin(self) -> None:
+        self.is_open = True
+
+    def keep(self, event_id: EventId) -> None:
+        """The record is processed: its changes are the transaction's."""
+        self.is_open = False
+        if self.changes:
+            for layers, key, _ in self.changes:
+                layers.written(key, event_id)
+            self.changes.clear()
+
+    def undo(self) -> None:
+        """The record failed: as if it had not been."""
+        self.is_open = False
+        for layers, key, before in reversed(self.changes):
+            layers.take_back(key, before)
+        self.changes.clear()
+
+
+class Layers:
+    """Reads and writes of one thread; writes while the journal is open."""
+
+    def __init__(self, name: str, base: Base, *, timed: bool, journal: Journal, flush: Callable[[], None]) -> None:
         """``flush`` writes what is dirty, of this store and its neighbours, and calls ``flushed``."""
         self.name = name
+        self._journal = journal
         self._base = base
         self._timed = timed
         self._flush = flush
         self._transaction: dict[bytes, bytes | None] = {}
         self._writers: dict[bytes, EventId] = {}
-        self._undo: list[tuple[bytes, Any]] = []
-        self._writable = False
         self._committed: dict[bytes, bytes | None] = {}
         self._dirty: set[bytes] = set()
         self._next_due: int | None = None
@@ -125,38 +153,28 @@ class Layers:
 
     def set(self, key: bytes, value: bytes | None) -> None:
         """None deletes. ``IllegalTransition`` outside the processing of a record."""
-        if not self._writable:
+        journal = self._journal
+        if not journal.is_open:
             raise IllegalTransition(f"store {self.name!r}", "no record is being processed", "a change")
         changed = self._transaction
-        self._undo.append((key, changed.get(key, _ABSENT)))
+        journal.changes.append((self, key, changed.get(key, _ABSENT)))
         changed[key] = value
         if self._timed and value is not None and self._next_due is not None:
             self._next_due = min(self._next_due, time_of(value))
 
-    # -- a record
+    # -- the journal
 
-    def begin(self) -> None:
-        self._writable = True
+    def written(self, key: bytes, event_id: EventId) -> None:
+        """The change of ``key`` stays; ``event_id`` made it."""
+        self._writers[key] = event_id
 
-    def keep(self, event_id: EventId) -> None:
-        """The record is processed: its changes are the transaction's."""
-        self._writable = False
-        if self._undo:
-            for key, _ in self._undo:
-                self._writers[key] = event_id
-            self._undo.clear()
-
-    def undo(self) -> None:
-        """The record failed: as if it had not been."""
-        self._writable = False
-        for key, before in reversed(self._undo):
-            if before is _ABSENT:
-                del self._transaction[key]
-            else:
-                self._transaction[key] = before
-        if self._undo:
-            self._undo.clear()
-            self._next_due = None
+    def take_back(self, key: bytes, before: Any) -> None:
+        """The change of ``key`` does not stay."""
+        if before is _ABSENT:
+            del self._transaction[key]
+        else:
+            self._transaction[key] = before
+        self._next_due = None
 
     # -- a transaction
 
@@ -177,8 +195,6 @@ class Layers:
 
     def drop(self) -> None:
         """The transaction was aborted."""
-        self._undo.clear()
-        self._writable = False
         if self._transaction:
             self._transaction = {}
             self._writers = {}

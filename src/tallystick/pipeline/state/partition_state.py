@@ -18,7 +18,7 @@ from tallystick.ids import EventId
 from tallystick.killpoints import reach
 from tallystick.pipeline.records import Output
 from tallystick.pipeline.state.changelogs import Changelog
-from tallystick.pipeline.state.layers import Entry, Layers
+from tallystick.pipeline.state.layers import Entry, Journal, Layers
 from tallystick.pipeline.state.local_file import AFTER_FLUSH, BEFORE_FLUSH, LocalFile, Mark, Proof
 from tallystick.pipeline.state.store import AnyStore
 from tallystick.pipeline.state.view import StateView
@@ -50,10 +50,10 @@ class PartitionState:
         self._file = LocalFile(path, {one.store.name: one.store.timed for one in self.changelogs})
         self._marks: dict[str, Mark] = {}
         self._last_flush_ms = clock.monotonic_ms()
-        self._event_id: EventId | None = None
+        self._journal = Journal()
         self._layers = {one.store.name: self._new_layers(one.store) for one in self.changelogs}
         self._all = tuple(self._layers.values())
-        self._views: dict[AnyStore, StateView[Any, Any]] = {
+        self.views: dict[AnyStore, StateView[Any, Any]] = {
             one.store: StateView(one.store, self._layers[one.store.name])
             for one in self.changelogs
             if not one.store.timed
@@ -64,25 +64,23 @@ class PartitionState:
                 self._marks[name] = mark
 
     def _new_layers(self, store: AnyStore) -> Layers:
-        return Layers(store.name, self._file.base(store.name), timed=store.timed, flush=self._flush)
+        return Layers(
+            store.name, self._file.base(store.name), timed=store.timed, journal=self._journal, flush=self._flush
+        )
 
     # -- a record
 
-    def begin(self, event_id: EventId) -> None:
+    def begin(self) -> None:
         """A record is processed from here on, until ``keep`` or ``undo``."""
-        self._event_id = event_id
-        for one in self._all:
-            one.begin()
+        self._journal.is_open = True
 
-    def keep(self) -> None:
-        event_id = self._event_id
-        if event_id is not None:
-            for one in self._all:
-                one.keep(event_id)
+    def keep(self, event_id: EventId) -> None:
+        """What the record changed is the transaction's; ``event_id`` is the record's."""
+        self._journal.keep(event_id)
 
     def undo(self) -> None:
-        for one in self._all:
-            one.undo()
+        """As if the record had not been."""
+        self._journal.undo()
 
     def count_late(self) -> None:
         self.late += 1
@@ -93,7 +91,7 @@ class PartitionState:
     def view(self, store: AnyStore) -> StateView[Any, Any]:
         """The store as a function sees it; ``ConfigurationError`` if the step does not declare it."""
         try:
-            return self._views[store]
+            return self.views[store]
         except KeyError:
             raise ConfigurationError(
                 f"the step does not declare {store} as keyed state", remedy="Name it in state=[...] of the step"
@@ -144,6 +142,7 @@ class PartitionState:
         """The transaction was aborted, or how it ended is not known: what is committed stays."""
         self._pending.clear()
         self.late = self.duplicates = 0
+        self._journal.undo()
         for one in self._all:
             one.drop()
 
@@ -157,6 +156,7 @@ class PartitionState:
         """Before anything is applied: the memory is as the file is."""
         with self._lock:
             self._flush()
+            self._journal.undo()
             for one in self._all:
                 one.forget()
 

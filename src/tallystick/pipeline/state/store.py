@@ -39,12 +39,12 @@ class Store(Generic[K, V]):
     """
 
     __slots__ = (
-        "_decode_key",
         "_decoder",
-        "_encode_key",
         "_encoder",
         "_mark",
         "_upgrade",
+        "decode_key",
+        "encode_key",
         "key",
         "name",
         "value",
@@ -77,17 +77,13 @@ class Store(Generic[K, V]):
         self.value = value
         self.version = version
         self._upgrade = upgrade
-        self._encode_key, self._decode_key = key_codec(key, name)
+        codec = key_codec(key, name)
+        self.encode_key: Callable[[K], bytes] = codec[0]
+        self.decode_key: Callable[[bytes], K] = codec[1]
         raw = value is bytes
         self._encoder: msgspec.json.Encoder | None = None if raw else msgspec.json.Encoder(decimal_format="string")
         self._decoder: msgspec.json.Decoder[Any] | None = None if raw else msgspec.json.Decoder(value)
         self._mark = _VERSION_MARK + bytes([version]) if version > 1 else b""
-
-    def encode_key(self, key: K) -> bytes:
-        return self._encode_key(key)
-
-    def decode_key(self, raw: bytes) -> K:
-        return self._decode_key(raw)
 
     def encode(self, value: V) -> bytes:
         """The stored bytes of a value; ``TypeError`` if it has none."""
@@ -101,11 +97,19 @@ class Store(Generic[K, V]):
 
     def decode(self, raw: bytes) -> V:
         """The value in stored bytes, made new by ``upgrade`` if it is older; ``UnreadableState`` if it cannot be."""
+        if self.version == 1 and self._decoder is not None:
+            try:
+                return cast("V", self._decoder.decode(raw))  # whatever has a mark is no JSON
+            except msgspec.DecodeError as error:
+                return self._marked(raw, error)
+        return self._marked(raw, None)
+
+    def _marked(self, raw: bytes, tried: Exception | None) -> V:
         version = 1
         if raw[:1] == _VERSION_MARK:
             version, raw = raw[1], raw[2:]
-        if version != self.version:
-            return self._upgraded(raw, version, None)
+        if version != self.version or tried is not None:
+            return self._upgraded(raw, version, tried)
         if self._decoder is None:
             return cast("V", raw)
         try:

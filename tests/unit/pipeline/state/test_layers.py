@@ -13,7 +13,7 @@ from tests.unit.pipeline.fakes import event_id
 
 from tallystick.errors import AbortableError, IllegalTransition
 from tallystick.pipeline.state import layers as layers_module
-from tallystick.pipeline.state.layers import Layers, end_of, time_of
+from tallystick.pipeline.state.layers import Journal, Layers, end_of, time_of
 from tallystick.pipeline.state.local_file import LocalFile, Mark, Origin
 
 MARK = Mark(Origin("c", "t", "topic", 0), 1, None, 0)
@@ -31,8 +31,9 @@ class Model(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.file = LocalFile(Path(self.folder.name) / "0.sqlite", {"s": True})
-        self.layers = Layers("s", self.file.base("s"), timed=True, flush=self.flush)
-        self.layers.begin()
+        self.journal = Journal()
+        self.layers = Layers("s", self.file.base("s"), timed=True, journal=self.journal, flush=self.flush)
+        self.journal.begin()
         self.committed: dict[bytes, bytes] = {}
         self.transaction: dict[bytes, bytes] = {}
         self.now: dict[bytes, bytes] = {}
@@ -69,14 +70,14 @@ class Model(RuleBasedStateMachine):
     @rule()
     def keep(self) -> None:
         self.transaction = dict(self.now)
-        self.layers.keep(event_id("e"))
-        self.layers.begin()
+        self.journal.keep(event_id("e"))
+        self.journal.begin()
 
     @rule()
     def undo(self) -> None:
         self.now = dict(self.transaction)
-        self.layers.undo()
-        self.layers.begin()
+        self.journal.undo()
+        self.journal.begin()
 
     @rule()
     def commit(self) -> None:
@@ -88,8 +89,9 @@ class Model(RuleBasedStateMachine):
     def abort(self) -> None:
         self.now = dict(self.committed)
         self.transaction = dict(self.committed)
+        self.journal.undo()
         self.layers.drop()
-        self.layers.begin()
+        self.journal.begin()
 
     @rule()
     def write_the_file(self) -> None:
@@ -131,13 +133,13 @@ class Nothing:
 
 
 def test_a_change_outside_a_record_is_a_bug() -> None:
-    layers = Layers("s", Nothing(), timed=False, flush=lambda: None)
+    layers = Layers("s", Nothing(), timed=False, journal=Journal(), flush=lambda: None)
     with pytest.raises(IllegalTransition):
         layers.set(b"k", b"v")
 
 
 def test_a_partition_that_was_given_up_is_not_read() -> None:
-    layers = Layers("s", Nothing(), timed=False, flush=lambda: None)
+    layers = Layers("s", Nothing(), timed=False, journal=Journal(), flush=lambda: None)
     layers.closed = True
     with pytest.raises(AbortableError):
         layers.get(b"k")
@@ -145,19 +147,20 @@ def test_a_partition_that_was_given_up_is_not_read() -> None:
 
 def test_the_memory_of_what_is_committed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers_module, "MAX_COMMITTED_ENTRIES", 3)
-    layers = Layers("s", Nothing(), timed=False, flush=lambda: None)
+    layers = Layers("s", Nothing(), timed=False, journal=Journal(), flush=lambda: None)
     for number in range(10):
         layers.get(b"%d" % number)
     assert len(layers._committed) <= 3
 
 
 def test_the_last_event_that_changed_a_key_stands_beside_it() -> None:
-    layers = Layers("s", Nothing(), timed=False, flush=lambda: None)
+    journal = Journal()
+    layers = Layers("s", Nothing(), timed=False, journal=journal, flush=lambda: None)
     for name in ("first", "second"):
-        layers.begin()
+        journal.begin()
         layers.set(b"k", name.encode())
-        layers.keep(event_id(name))
-    layers.begin()
+        journal.keep(event_id(name))
+    journal.begin()
     layers.set(b"k", b"failed")
-    layers.undo()
+    journal.undo()
     assert list(layers.changes()) == [(b"k", b"second", event_id("second"))]

@@ -208,6 +208,37 @@ def suspense(
 
 
 @effects.command()
+def settlement(
+    file: Annotated[Path, typer.Argument(help="The provider's settlement file.", exists=True, dir_okay=False)],
+    database: Database,
+    provider: Annotated[str, typer.Option(help="Its name in the effect ledger.")] = "stripe",
+    books: Annotated[
+        str | None,
+        typer.Option(help="module:attribute of the function that books outcomes, as the dispatcher has it."),
+    ] = None,
+    without_books: Annotated[
+        bool, typer.Option("--without-books", help="Book nothing. Only if nothing books these outcomes.")
+    ] = False,
+) -> None:
+    """Settle unknown outcomes by the provider's settlement file: what it settled, it charged.
+
+    A file may be read as often as you like. A charge that must not exist goes into suspense.
+    """
+    from collections import Counter
+
+    from tallystick.boundary.settlement_notices import settlement_notices
+
+    on_outcome = _books(books, without_books=without_books)
+    notices = settlement_notices(file.read_text().splitlines(), provider=provider, place=str(file))
+    told: Counter[str] = Counter()
+    with _ledger(database) as ledger:
+        for notice in notices:
+            with ledger.engine.begin() as connection:
+                told[ledger.tell(connection, notice, on_outcome).value] += 1
+    typer.echo(", ".join(f"{count:,} {result}" for result, count in sorted(told.items())) or "no charges in the file")
+
+
+@effects.command()
 def export(
     database: Database,
     state: StateOption = None,

@@ -76,7 +76,7 @@ def _nothing_is_charged_twice(world: World, charged: list[dict[str, Any]]) -> No
     if world.sandbox.met.get("executed-anew"):
         raise Violation("rule 32: a key was sent after it had expired, and executed anew")
     if world.schedule.late:
-        return  # the provider broke its word about when it is done: what it charged twice is in suspense
+        return  # the provider broke its word about when it is done: what it charged twice is in suspense, at the end
     for reference, count in Counter(charge["reference"] for charge in charged).items():
         if count > 1:
             raise Violation(f"the customer of {reference} has paid {count} times")

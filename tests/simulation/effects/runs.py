@@ -19,8 +19,10 @@ def run(engine: Engine, seed: int) -> World:
     world = World(engine, Schedule.draw(seed))
     try:
         world.run()
-        judge(world)
+        if not world.schedule.late:
+            judge(world)
         world.heal()
+        world.read_settlement()
         judge_the_end(world)
     except Violation as violation:
         told = "\n".join(world.trace)

@@ -33,6 +33,7 @@ from tallystick.boundary import (
 )
 from tallystick.boundary.effect_ledger.suspense import Suspended
 from tallystick.boundary.providers.adyen_like import AdyenLike, payment_body
+from tallystick.boundary.settlement_notices import settlement_notices
 from tallystick.boundary.webhooks import (
     AdyenWebhook,
     StripeWebhook,
@@ -111,7 +112,7 @@ class Schedule:
             | ({Fault.SLOW: 0.4} if late else {}),
             declines=_share(rng, 0.4),
             pending=_share(rng, 0.5),
-            webhook_losses=0.0 if late else rng.choice([0.0, 0.3, 1.0]),
+            webhook_losses=rng.choice([0.0, 0.3, 1.0]),
         )
 
 
@@ -191,6 +192,13 @@ class World:
                 loop.close()
             if not self.ledger.list_unknown() and not self._unsent() and not self.webhooks.waiting():
                 return
+
+    def read_settlement(self) -> None:
+        """The provider's file, once for all: what nobody told us and no listing shows stands there."""
+        lines = self.store.settlement_csv().splitlines()
+        for notice in settlement_notices(lines, provider=self.provider_name, place="settlement.csv"):
+            with self.engine.begin() as connection:
+                self.ledger.tell(connection, notice, book)
 
     async def _one_round(self) -> None:
         process = Process("healer")

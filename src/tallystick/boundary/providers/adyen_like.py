@@ -37,6 +37,7 @@ DAY_MS: Final = 86_400_000
 MAX_KEY_LENGTH: Final = 64
 MAX_DAYS: Final = 100
 _CLOCK_DIFFERENCE_MS: Final = 300_000
+_COLUMNS: Final = {"Psp Reference", "Merchant Reference", "Currency", "Amount", "Status"}
 _IN_PROGRESS: Final = "704"
 _OTHER_REQUEST: Final = "708"
 
@@ -152,9 +153,12 @@ class AdyenLike:
         if response.status_code != 200:
             return None
         try:
-            lines = list(csv.DictReader(response.content.decode().splitlines(), strict=True))
+            reader = csv.DictReader(response.content.decode().splitlines(), strict=True)
+            lines = list(reader)
         except (csv.Error, UnicodeDecodeError):
             return None
+        if not set(reader.fieldnames or ()) >= _COLUMNS:
+            return None  # the page of a proxy is no report without payments
         return None if any(None in line or None in line.values() for line in lines) else lines
 
 

@@ -60,6 +60,8 @@ AUTO_OFFSET_RESET: Final = -140
 MAX_POLL_EXCEEDED: Final = -147
 PARTITION_EOF: Final = -191
 STATE: Final = -172
+FATAL: Final = -150
+"""The client is beyond use; its text says why."""
 LOCAL_FENCED: Final = -144
 INVALID_PRODUCER_EPOCH: Final = 47
 INVALID_PRODUCER_ID_MAPPING: Final = 49

@@ -5,6 +5,8 @@ Owns: ``StepLoop``. Must not know: processes, signals, how a batch is taken to i
 
 from __future__ import annotations
 
+import os
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,18 +16,19 @@ from typing import Any, Final, Protocol
 import structlog
 
 from tallystick.clock import Clock, SystemClock
+from tallystick.errors import FatalError
 from tallystick.pipeline.assignment import Assignment
 from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.inline import Inline
-from tallystick.pipeline.kafka_client import Cluster, Follower, GroupConsumer, Partition
+from tallystick.pipeline.kafka_client import Cluster, Follower, GroupConsumer, MemberFenced, Partition
 from tallystick.pipeline.lanes import Lanes
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.needed_topics import needed_topics
 from tallystick.pipeline.observation import StepView
 from tallystick.pipeline.observation.lag import lags
-from tallystick.pipeline.patience import Patience, StopAsked
+from tallystick.pipeline.patience import GaveUp, Patience, StopAsked
 from tallystick.pipeline.plan import MAX_LANES, LoopPlan
 from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS, consumer_settings, producer_settings
 from tallystick.pipeline.starts import TopicFacts
@@ -74,7 +77,9 @@ class StepLoop:
 
     def __init__(self, plan: LoopPlan, *, stop: threading.Event | None = None, clock: Clock | None = None) -> None:
         self._plan = plan
-        self._consumer_settings = consumer_settings(plan.consumer, guarantee=plan.guarantee)
+        own = f"tallystick-{os.getpid()}-{secrets.token_hex(4)}"
+        self._client_id = own if "client.id" not in plan.consumer else None
+        self._consumer_settings = consumer_settings({"client.id": own, **plan.consumer}, guarantee=plan.guarantee)
         self._producer_settings = producer_settings(plan.producer, self._consumer_settings, guarantee=plan.guarantee)
         self._stop = stop or StopFlag()
         self._clock = clock or SystemClock()
@@ -122,6 +127,8 @@ class StepLoop:
                 self._run(closing, on_turn)
         except WorkStopped as stopped:
             raise stopped.cause from stopped
+        except MemberFenced as fenced:
+            raise self._by_whom(fenced) from fenced
         except StopAsked as stopped:
             log.warning("stopped while the cluster was away", step=self._plan.step, what=str(stopped))
         finally:
@@ -180,6 +187,15 @@ class StepLoop:
             make_follower=lambda: Follower(_admin_settings(self._consumer_settings)),
         )
 
+    def _by_whom(self, fenced: MemberFenced) -> Exception:
+        """By another process; or by ourselves: then a new process goes on, and there is nobody to stop for."""
+        making = self._making()
+        try:
+            own = making.patience.call("fenced by whom", making.is_own_slot)
+        except GaveUp:
+            return fenced
+        return FatalError(f"{fenced}: by a join of our own, whose answer was lost") if own else fenced
+
     def _making(self) -> Making:
         return Making(
             plan=self._plan,
@@ -188,6 +204,7 @@ class StepLoop:
             cluster=Cluster(_admin_settings(self._consumer_settings)),
             clock=self._clock,
             patience=Patience(self._clock, self._stop, PATIENCE_MS),
+            client_id=self._client_id,
         )
 
 

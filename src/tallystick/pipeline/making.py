@@ -38,6 +38,8 @@ class Making:
     clock: Clock
     patience: Patience
     state: StepState | None = None
+    client_id: str | None = None
+    """The consumer's, if no other process can have the same."""
 
     @property
     def transaction_timeout_ms(self) -> int:
@@ -104,4 +106,15 @@ class Making:
     def _slot_holder(self) -> str | None:
         slot = self.consumer_settings.get("group.instance.id")
         group = str(self.consumer_settings["group.id"])
-        return self.cluster.instance_holders(group).get(str(slot)) if slot else None
+        if not slot or self.is_own_slot():
+            return None
+        return self.cluster.instance_holders(group).get(str(slot))
+
+    def is_own_slot(self) -> bool:
+        """Whether the group knows this very client under the slot, under whatever member id.
+
+        While its coordinator is away, a static member joins again. If that answer is lost, the group knows it by a
+        member id that it never heard of. Its ``client.id`` tells, which nobody else has.
+        """
+        slot, group = self.consumer_settings.get("group.instance.id"), str(self.consumer_settings["group.id"])
+        return self.client_id is not None and self.cluster.instance_clients(group).get(str(slot)) == self.client_id

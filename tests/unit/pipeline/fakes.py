@@ -243,6 +243,7 @@ class FakeTopics(Cluster):
     def __init__(self) -> None:
         self.offsets: dict[Partition, StoredOffset] = {}
         self.holders: dict[str, str] = {}
+        self.clients: dict[str, str] = {}
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
         return {name: TopicFacts("topic", 4) for name in names}
@@ -252,3 +253,6 @@ class FakeTopics(Cluster):
 
     def instance_holders(self, group: str) -> dict[str, str]:
         return self.holders
+
+    def instance_clients(self, group: str) -> dict[str, str]:
+        return self.clients

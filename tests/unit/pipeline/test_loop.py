@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from tests.unit.pipeline.fakes import FakeTopics, QuickPatience
 
-from tallystick.errors import RetriableError
+from tallystick.errors import FatalError, RetriableError
 from tallystick.pipeline import Emit, Guarantee, Record
 from tallystick.pipeline.functions import RecordFunction
+from tallystick.pipeline.kafka_client import MemberFenced
 from tallystick.pipeline.loop import StepLoop
 from tallystick.pipeline.making import Making
 from tallystick.pipeline.patience import GaveUp
@@ -30,6 +32,36 @@ class Away(FakeTopics):
         if self._asked == self._stop_at:
             self._stop.set()
         raise RetriableError("nobody answers")
+
+
+class Fenced(FakeTopics):
+    """The consumer is fenced at once; ``whose`` says by whom, from the loop's own ``client.id``."""
+
+    def __init__(self, whose: Callable[[str], str], own: str) -> None:
+        super().__init__()
+        self.clients = {"slot-0": whose(own)}
+
+    def cluster_id(self) -> str:
+        raise MemberFenced("fenced by other consumer")
+
+
+class FencedLoop(StepLoop):
+    def __init__(self, whose: Callable[[str], str], **consumer: str) -> None:
+        super().__init__(replace(PLAN, consumer={**PLAN.consumer, "group.instance.id": "slot-0", **consumer}))
+        self._whose = whose
+
+    def _making(self) -> Making:
+        made = super()._making()
+        return replace(made, cluster=Fenced(self._whose, str(made.consumer_settings["client.id"])))
+
+
+def test_a_member_that_its_own_lost_join_fenced_is_restarted_and_one_that_another_fenced_is_not() -> None:
+    with pytest.raises(FatalError, match="a join of our own"):
+        FencedLoop(lambda own: own).run()
+    with pytest.raises(MemberFenced):
+        FencedLoop(lambda _own: "tallystick-1-0000").run()
+    with pytest.raises(MemberFenced):  # others may have the same
+        FencedLoop(lambda own: own, **{"client.id": "shop"}).run()
 
 
 class LoopWithoutCluster(StepLoop):

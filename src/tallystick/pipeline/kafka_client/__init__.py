@@ -18,7 +18,7 @@ from tallystick.pipeline.kafka_client.acknowledged import (
 )
 from tallystick.pipeline.kafka_client.cluster import Cluster
 from tallystick.pipeline.kafka_client.consumer import GroupConsumer, RebalanceListener
-from tallystick.pipeline.kafka_client.failures import OutputRefused, failure_of, translate
+from tallystick.pipeline.kafka_client.failures import MemberFenced, OutputRefused, failure_of, translate
 from tallystick.pipeline.kafka_client.follower import Followed, Follower, LogRecord
 from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
 from tallystick.pipeline.kafka_client.partitions import Partition
@@ -34,6 +34,7 @@ __all__ = [
     "GroupConsumer",
     "GroupMetadata",
     "LogRecord",
+    "MemberFenced",
     "Membership",
     "OutputRefused",
     "Partition",

@@ -129,10 +129,17 @@ class Cluster:
 
     def instance_holders(self, group: str) -> dict[str, str]:
         """Static members of a group: ``group.instance.id`` to member id."""
+        return {one.group_instance_id: one.member_id for one in self._static_members(group)}
+
+    def instance_clients(self, group: str) -> dict[str, str]:
+        """Static members of a group: ``group.instance.id`` to ``client.id``."""
+        return {one.group_instance_id: one.client_id for one in self._static_members(group)}
+
+    def _static_members(self, group: str) -> list[Any]:
         admin = self._admin()
         future = admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
         members = _answer(future, group).members
-        return {one.group_instance_id: one.member_id for one in members if one.group_instance_id}
+        return [one for one in members if one.group_instance_id]
 
     def _admin(self) -> AdminClient:
         """A client; the caller holds it until the answer is there."""

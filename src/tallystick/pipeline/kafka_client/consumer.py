@@ -16,12 +16,15 @@ from tallystick.errors import ConfigurationError, FencedError, RetriableError
 from tallystick.pipeline.error_classes import (
     ALL_BROKERS_DOWN,
     AUTO_OFFSET_RESET,
+    FATAL,
+    FENCED_INSTANCE_ID,
     MAX_POLL_EXCEEDED,
     PARTITION_EOF,
+    Failure,
     Operation,
     classify,
 )
-from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, failure_of, translate
+from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, MemberFenced, failure_of, translate
 from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.membership import Membership
 from tallystick.pipeline.kafka_client.partitions import Partition, positions, stored
@@ -188,6 +191,8 @@ class GroupConsumer:
                 )
             if failure.code in {PARTITION_EOF, MAX_POLL_EXCEEDED}:
                 continue
+            if failure.code == FATAL:
+                raise self._fatal(failure)
             kind = classify(failure, Operation.CONSUME)
             if failure.fatal or kind in {FencedError, ConfigurationError}:
                 raise kind(f"consume of {place}: {failure.name}: {failure.text}")
@@ -201,11 +206,17 @@ class GroupConsumer:
         failure = failure_of(error)
         kind = classify(failure, Operation.CONSUME)
         if failure.fatal or kind is FencedError:
-            self._raised = self._raised or kind(f"group {self._group}: {failure.name}: {failure.text}")
+            self._raised = self._raised or self._fatal(failure)
         elif failure.code == ALL_BROKERS_DOWN:
             log.info("consumer connection", group=self._group, text=failure.text)
         else:
             log.debug("consumer connection", group=self._group, error=failure.name, text=failure.text)
+
+    def _fatal(self, failure: Failure) -> Exception:
+        """A fatal error comes as a message whose code says no more than that; the text does."""
+        fenced = failure.code == FENCED_INSTANCE_ID or "fenced by other consumer" in failure.text
+        kind = MemberFenced if fenced else classify(failure, Operation.CONSUME)
+        return kind(f"group {self._group}: {failure.name}: {failure.text}")
 
     # An exception that leaves a call-back reaches the poller as a SystemError without its cause: it is kept, and
     # raised by ``poll``.

@@ -1,6 +1,7 @@
 """A failure of librdkafka as one of our error classes.
 
-Owns: the translation of ``KafkaException``. Must not know: who called what, and why.
+Owns: the translation of ``KafkaException``, and two failures that say more than their class. Must not know: who called
+what, and why.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from tallystick.errors import AbortableError
+from tallystick.errors import AbortableError, FencedError
 from tallystick.pipeline.error_classes import Failure, Operation, classify
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -37,3 +38,10 @@ def translate(exception: KafkaException, operation: Operation, subject: str) -> 
 
 class OutputRefused(AbortableError):
     """Kafka does not take a record whatever is done (too large, invalid): the input that made it is to blame."""
+
+
+class MemberFenced(FencedError):
+    """The group knows another member under this ``group.instance.id``.
+
+    That is another process, or we ourselves: a join of ours whose answer was lost with its connection.
+    """

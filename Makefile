@@ -36,11 +36,14 @@ test: lint ## lint, unit tests, contract tests on our broker and Apache Kafka, e
 test-compat: $(VENV)/compat.stamp ## clients that are not ours (Java, Go, Node.js, Python) through our broker
 	@$(PYTEST) -n $(WORKERS) --dist loadfile tests/compat
 
-test-long: $(VENV)/dev.stamp ## all 69,659 purchases on both stacks, under kills; 100,000 requests that no client would send
+test-long: $(VENV)/dev.stamp ## all purchases on both stacks; verify for an hour on both brokers; fuzzing; 20,000 simulated runs
+	@TALLYSTICK_SIMULATION_SEEDS=20000 $(PYTEST) --timeout=7200 tests/simulation/test_simulation.py
 	@TALLYSTICK_FUZZ_ROUNDS=100000 $(PYTEST) --timeout=3600 -n $(WORKERS) --dist loadfile tests/fuzz
 	@TALLYSTICK_EFFECT_SCHEDULES=1000 $(PYTEST) --timeout=3600 -n $(WORKERS) tests/simulation tests/contract/test_effect_schedules.py
 	@$(BIN)/tallystick demo billing --full
 	@$(BIN)/tallystick demo billing --full --on apache
+	@$(BIN)/tallystick verify --workload pass-through --duration 1h --folder build/verify-embedded
+	@$(BIN)/tallystick verify --workload pass-through --duration 1h --on apache --folder build/verify-apache
 
 lint: $(VENV)/dev.stamp ## formatting, ruff, mypy --strict, the import contracts
 	@$(BIN)/ruff format --check .

@@ -139,7 +139,7 @@ class Crew:
                 process.wait_end()
                 problems.append(f"{slot.name}: a replaced worker did not notice that it was fenced")
             code = slot.process.wait_end()
-            if code not in (0, None) and not slot.armed and slot.start_at_s is None:
+            if code not in (0, None, -signal.SIGTERM) and not slot.armed and slot.start_at_s is None:
                 problems.append(f"{slot.name} ended with {code} when told to stop: {slot.process.log_tail()}")
         return problems
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,10 +19,16 @@ CREATE_TOPICS: Final = Versions("create_topics", 7, 7)
 DELETE_TOPICS: Final = Versions("delete_topics", 6, 6)
 CREATE_PARTITIONS: Final = Versions("create_partitions", 2, 3)
 DESCRIBE_CONFIGS: Final = Versions("describe_configs", 4, 4)
+INCREMENTAL_ALTER_CONFIGS: Final = Versions("incremental_alter_configs", 1, 1)
 
 _TIMEOUT: Final = datetime.timedelta(seconds=30)
 _TOPIC_RESOURCE: Final = 2
+<<<<<<< HEAD
 _BROKER_RESOURCE: Final = 4
+=======
+_SET: Final = 0
+_DELETE: Final = 1
+>>>>>>> d7c58fc (tallystick migrate: topics, event ids and positions of groups go to another cluster, killed or not, and both sides are proved the same record by record)
 _OF_THIS_TOPIC: Final = 1
 """The config source of a value that was set for the topic itself."""
 
@@ -56,6 +62,7 @@ def topic_settings(cluster: Cluster, name: str) -> dict[str, str]:
     return cluster.settled(ask)
 
 
+<<<<<<< HEAD
 def broker_settings(cluster: Cluster) -> dict[str, str]:
     """All configurations of one broker, with their defaults; secrets are empty."""
 
@@ -80,6 +87,34 @@ def _settings(connection: Connection, kind: int, name: str, *, what: str) -> dic
     ).results
     check(row.error_code, f"the settings of {what}", row.error_message)
     return {part.name: (part.value or "", int(part.config_source)) for part in row.configs}
+=======
+def set_topic_settings(cluster: Cluster, name: str, settings: Mapping[str, str], *, remove: Iterable[str] = ()) -> None:
+    """Set these for the topic; those in ``remove`` that are not among them go back to the broker's default."""
+    changes: list[tuple[str, int, str | None]] = [(key, _SET, value) for key, value in settings.items()]
+    changes += [(key, _DELETE, None) for key in remove if key not in settings]
+    if not changes:
+        return
+
+    def ask() -> None:
+        connection = cluster.any_broker()
+        configs = tuple(
+            connection.part(
+                INCREMENTAL_ALTER_CONFIGS, "AlterableConfig", name=key, config_operation=operation, value=value
+            )
+            for key, operation, value in changes
+        )
+        resource = connection.part(
+            INCREMENTAL_ALTER_CONFIGS,
+            "AlterConfigsResource",
+            resource_type=_TOPIC_RESOURCE,
+            resource_name=name,
+            configs=configs,
+        )
+        (row,) = connection.ask(INCREMENTAL_ALTER_CONFIGS, resources=(resource,), validate_only=False).responses
+        check(row.error_code, f"setting topic {name!r}", row.error_message)
+
+    cluster.settled(ask)
+>>>>>>> d7c58fc (tallystick migrate: topics, event ids and positions of groups go to another cluster, killed or not, and both sides are proved the same record by record)
 
 
 def create_topic(

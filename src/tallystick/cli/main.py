@@ -22,11 +22,8 @@ from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.dlq import dlq
 from tallystick.cli.effects import effects
 from tallystick.cli.inbox import inbox
-<<<<<<< HEAD
 from tallystick.cli.lint import lint
-=======
 from tallystick.cli.migrate import migrate
->>>>>>> d7c58fc (tallystick migrate: topics, event ids and positions of groups go to another cluster, killed or not, and both sides are proved the same record by record)
 from tallystick.cli.operate.groups import groups
 from tallystick.cli.operate.lag import lag
 from tallystick.cli.operate.topics import topics
@@ -86,13 +83,11 @@ Look at a cluster, ours or Apache Kafka:
 
   tallystick groups, tallystick topics
 
-<<<<<<< HEAD
   tallystick trace EVENT_ID           what became of one event
 
   tallystick lint --consumer FILE     what breaks exactly-once in settings, groups, clusters
-=======
+
   tallystick migrate --from .. --to   to another cluster, and nothing repeats
->>>>>>> d7c58fc (tallystick migrate: topics, event ids and positions of groups go to another cluster, killed or not, and both sides are proved the same record by record)
 
   tallystick dlq list TOPIC           dead letters, and sending them back
 
@@ -114,12 +109,9 @@ app.add_typer(broker_commands)
 app.command()(run)
 app.command()(sandbox)
 app.command()(lag)
-<<<<<<< HEAD
 app.command()(lint)
 app.command()(trace)
-=======
 app.command()(migrate)
->>>>>>> d7c58fc (tallystick migrate: topics, event ids and positions of groups go to another cluster, killed or not, and both sides are proved the same record by record)
 demo.command()(guarantees)
 demo.command()(billing)
 app.add_typer(demo)

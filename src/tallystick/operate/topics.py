@@ -23,12 +23,9 @@ INCREMENTAL_ALTER_CONFIGS: Final = Versions("incremental_alter_configs", 1, 1)
 
 _TIMEOUT: Final = datetime.timedelta(seconds=30)
 _TOPIC_RESOURCE: Final = 2
-<<<<<<< HEAD
 _BROKER_RESOURCE: Final = 4
-=======
 _SET: Final = 0
 _DELETE: Final = 1
->>>>>>> d7c58fc (tallystick migrate: topics, event ids and positions of groups go to another cluster, killed or not, and both sides are proved the same record by record)
 _OF_THIS_TOPIC: Final = 1
 """The config source of a value that was set for the topic itself."""
 
@@ -62,7 +59,6 @@ def topic_settings(cluster: Cluster, name: str) -> dict[str, str]:
     return cluster.settled(ask)
 
 
-<<<<<<< HEAD
 def broker_settings(cluster: Cluster) -> dict[str, str]:
     """All configurations of one broker, with their defaults; secrets are empty."""
 
@@ -87,7 +83,8 @@ def _settings(connection: Connection, kind: int, name: str, *, what: str) -> dic
     ).results
     check(row.error_code, f"the settings of {what}", row.error_message)
     return {part.name: (part.value or "", int(part.config_source)) for part in row.configs}
-=======
+
+
 def set_topic_settings(cluster: Cluster, name: str, settings: Mapping[str, str], *, remove: Iterable[str] = ()) -> None:
     """Set these for the topic; those in ``remove`` that are not among them go back to the broker's default."""
     changes: list[tuple[str, int, str | None]] = [(key, _SET, value) for key, value in settings.items()]
@@ -114,7 +111,6 @@ def set_topic_settings(cluster: Cluster, name: str, settings: Mapping[str, str],
         check(row.error_code, f"setting topic {name!r}", row.error_message)
 
     cluster.settled(ask)
->>>>>>> d7c58fc (tallystick migrate: topics, event ids and positions of groups go to another cluster, killed or not, and both sides are proved the same record by record)
 
 
 def create_topic(

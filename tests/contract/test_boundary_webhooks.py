@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Connection, Engine
+from starlette.applications import Starlette
+from starlette.routing import Route
 from tests.support.boundary import POLICY, create_intents
 
 from tallystick.boundary import Attempt, EffectLedger, Outcome, State, create_tables, open_database
@@ -21,6 +24,7 @@ from tallystick.boundary.webhooks import (
     WebhookProcessor,
     WebhookStore,
 )
+from tallystick.boundary.webhooks.endpoint import MAX_BODY_BYTES
 from tallystick.boundary.webhooks.signatures import sign_adyen, sign_stripe
 from tallystick.boundary.webhooks.store import Progress
 from tallystick.clock import ManualClock
@@ -108,6 +112,22 @@ def test_a_webhook_is_stored_before_it_is_accepted_and_processed_after(shop: Sho
     assert shop.processor.run_once() == 1
     assert (shop.state, shop.told) == (State.SUCCEEDED, [State.SUCCEEDED])
     assert [(entry.state, entry.result) for entry in shop.store.entries()] == [(Progress.DONE, "settled")]
+
+
+def test_it_is_mounted_in_an_application_and_takes_nothing_but_posts_of_a_bearable_size(shop: Shop) -> None:
+    application = Starlette(routes=[Route("/hooks", shop.endpoint)])
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://us") as client:
+            body = shop.event()
+            signed = {"Stripe-Signature": sign_stripe(body, SECRET, at_ms=shop.clock.now_ms())}
+            accepted = await client.post("/hooks", content=body, headers=signed)
+            shown = await client.get("/hooks")
+            large = await client.post("/hooks", content=b"x" * (MAX_BODY_BYTES + 1), headers=signed)
+            return [accepted.status_code, shown.status_code, large.status_code]
+
+    assert asyncio.run(ask()) == [200, 405, 413]
 
 
 def test_a_delivery_that_comes_again_is_counted_and_does_nothing(shop: Shop) -> None:

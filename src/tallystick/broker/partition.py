@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from tallystick.broker.log.boots import Boots
 from tallystick.broker.log.checkpoints import Checkpoints
 from tallystick.broker.log.compaction.choice import Due, due
-from tallystick.broker.log.compaction.work import Compaction
 from tallystick.broker.log.durability import Durability
 from tallystick.broker.log.old_segments import count_old
 from tallystick.broker.log.partition_log import LEADER_EPOCH, PartitionLog
@@ -32,6 +31,9 @@ from tallystick.errors import CorruptData
 from tallystick.wire.batch import Batch, BatchHeader, MalformedBatch, read_header
 from tallystick.wire.errors import ApiError, ErrorCode
 from tallystick.wire.records import decode_batch, encode_marker
+
+if TYPE_CHECKING:
+    from tallystick.broker.log.compaction.work import Compaction
 
 logger = structlog.get_logger(__name__)
 
@@ -322,6 +324,8 @@ class Partition:
 
     def compaction(self, due: Due, *, now_ms: int, buffer_bytes: int) -> Compaction:
         """The work; nothing is done before its first step."""
+        from tallystick.broker.log.compaction.work import Compaction  # few topics are compacted
+
         return Compaction(
             self._log,
             self._durability,

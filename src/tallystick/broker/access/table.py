@@ -26,7 +26,6 @@ from tallystick.broker.access.guard import (
     topics,
     transactional_id,
 )
-from tallystick.broker.access.told import telling
 from tallystick.broker.api import Api
 from tallystick.broker.security.acl import Operation, ResourceType
 from tallystick.broker.security.authorizer import Authorizer
@@ -128,8 +127,6 @@ ACCESS: Final[dict[str, Access]] = {
 }
 
 
-def secured(apis: tuple[Api, ...], authorizer: Authorizer | None) -> tuple[Api, ...]:
-    """The APIs, each behind what it needs. Without an authorizer there is nothing in a request's way."""
-    if authorizer is not None:
-        apis = tuple(guarded(api, ACCESS.get(api.name, UNDECLARED), authorizer) for api in apis)
-    return tuple(telling(api, authorizer) for api in apis)
+def guarded_by_table(apis: tuple[Api, ...], authorizer: Authorizer) -> tuple[Api, ...]:
+    """The APIs, each behind what it needs."""
+    return tuple(guarded(api, ACCESS.get(api.name, UNDECLARED), authorizer) for api in apis)

@@ -31,9 +31,6 @@ _REMOVED: Final = (
 )
 
 
-_SECRETS: Final = tuple(name for name, definition in DEFINITIONS.items() if definition.is_sensitive)
-
-
 @dataclass(frozen=True, slots=True)
 class Given:
     """One configuration as it was given."""
@@ -68,7 +65,8 @@ def collect(properties: Path | None, sets: Sequence[str]) -> dict[str, Given]:
 
 def _is_secret(name: str) -> bool:
     """Of a listener's own configurations, too: there the plain name stands at the end."""
-    return any(name == secret or name.endswith(f".{secret}") for secret in _SECRETS)
+    secrets = (secret for secret, definition in DEFINITIONS.items() if definition.is_sensitive)
+    return any(name == secret or name.endswith(f".{secret}") for secret in secrets)
 
 
 def _check_name(given: Given) -> None:

@@ -18,7 +18,8 @@ from tests.support.wire import nested, request
 from tests.unit.broker.in_process import opened
 
 from tallystick.broker.access.guard import guarded
-from tallystick.broker.access.table import ACCESS, OPEN, UNDECLARED, secured
+from tallystick.broker.access.secured import secured
+from tallystick.broker.access.table import ACCESS, OPEN, UNDECLARED
 from tallystick.broker.api import Api, RequestContext
 from tallystick.broker.limits import MAX_LOG_LINES_PER_REQUEST
 from tallystick.broker.node import Node

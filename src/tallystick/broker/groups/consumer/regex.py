@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import re2
-
 from tallystick.wire.errors import ApiError, ErrorCode
 
 MAX_LENGTH: Final = 1_000
@@ -22,17 +20,17 @@ _MAX_BYTES: Final = 1024 * 1024
 """Of memory for one compiled expression."""
 
 
-_OPTIONS: Final = re2.Options()
-_OPTIONS.log_errors = False
-_OPTIONS.max_mem = _MAX_BYTES
-
-
 def matching(regex: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names that match as a whole, sorted. ``ApiError`` INVALID_REGULAR_EXPRESSION."""
     if len(regex) > MAX_LENGTH:
         raise _invalid(regex[:20] + "...", f"longer than {MAX_LENGTH} characters")
+    import re2  # the few that subscribe so pay for it, not every start
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _MAX_BYTES
     try:
-        compiled = re2.compile(regex, _OPTIONS)
+        compiled = re2.compile(regex, options)
     except re2.error as error:
         reason = error.args[0] if error.args else "it does not compile"
         raise _invalid(regex, reason.decode() if isinstance(reason, bytes) else str(reason)) from error

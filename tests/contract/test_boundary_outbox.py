@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,20 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy import Engine, text
 from tests.support.brokers import Stack
+from tests.support.databases import fresh_postgres_database
 
-from tallystick.boundary import OutboxRelay, create_tables, open_database
+from tallystick.boundary import OutboxRelay, create_tables, open_database, outbox_relay
 from tallystick.boundary.outbox import add_to_outbox
+from tallystick.boundary.outbox_wakeup import Wakeup
+from tallystick.clock import ManualClock
 from tallystick.errors import ConfigurationError
 from tallystick.ids import EVENT_ID_HEADER, deterministic_id
 from tallystick.killpoints import ENV_KILL_AT
 from tallystick.pipeline.records import Output
+from tallystick.servers import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 RELAY = """
 import sys
 from tallystick.boundary import OutboxRelay, open_database
@@ -51,10 +58,16 @@ def topic(stack: Stack, names: Callable[[str], str]) -> str:
     return name
 
 
-def fill(engine: Engine, topic: str, count: int) -> list[str]:
+def unpublished(engine: Engine) -> int:
+    with engine.begin() as connection:
+        query = text("SELECT count(*) FROM tallystick_outbox WHERE published_at_ms IS NULL")
+        return int(connection.execute(query).scalar_one())
+
+
+def fill(engine: Engine, topic: str, count: int, *, first: int = 0) -> list[str]:
     outputs = [
         Output(topic, b"k", b"%d" % number, deterministic_id("test.outbox", topic, number), (("h", b"x"),))
-        for number in range(count)
+        for number in range(first, first + count)
     ]
     with engine.begin() as connection:
         assert add_to_outbox(connection, outputs) == count
@@ -117,18 +130,104 @@ def test_a_setting_that_the_relay_makes_itself_is_refused(stack: Stack, engine: 
         OutboxRelay(engine, stack.bootstrap, producer_config={"acks": "1"})
 
 
-@pytest.mark.parametrize(("kill_point", "repeated"), [("outbox.after-publish", 10), ("outbox.after-mark", 0)])
-def test_a_killed_relay_loses_nothing_and_repeats_only_by_id(
-    stack: Stack, engine: Engine, topic: str, kill_point: str, repeated: int
+@pytest.mark.parametrize(
+    ("kill_point", "marked"),
+    [("outbox.after-begin", 0), ("outbox.before-commit", 0), ("outbox.after-publish", 0), ("outbox.after-mark", 10)],
+)
+def test_a_killed_relay_loses_nothing_and_repeats_nothing(
+    stack: Stack, engine: Engine, topic: str, kill_point: str, marked: int
 ) -> None:
     ids = fill(engine, topic, 25)
     command = [sys.executable, "-c", RELAY, stack.database_url, stack.bootstrap]
-    environment = {**os.environ, ENV_KILL_AT: f"{kill_point}:2"}
+    environment = {**ENVIRONMENT, ENV_KILL_AT: f"{kill_point}:1"}
     assert subprocess.run(command, env=environment, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
-    with engine.begin() as connection:
-        query = text("SELECT count(*) FROM tallystick_outbox WHERE published_at_ms IS NULL")
-        assert connection.execute(query).scalar_one() == 5 + repeated
-    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
-    found = read(stack, topic, 25 + repeated)
-    assert len(found) == 25 + repeated
-    assert list(dict.fromkeys(found)) == ids
+    assert unpublished(engine) == 25 - marked
+    assert subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert read(stack, topic, 25) == ids
+    assert unpublished(engine) == 0
+
+
+def test_of_two_relays_the_later_publishes_and_the_earlier_takes_over_when_it_is_gone(
+    stack: Stack, engine: Engine, topic: str
+) -> None:
+    clock = ManualClock(start_ms=1)
+    first, second = (OutboxRelay(engine, stack.bootstrap, batch_rows=4, lease_ms=1_000, clock=clock) for _ in "ab")
+    ids = fill(engine, topic, 10)
+    assert first.run_once() == 4
+    assert second.run_once() == 4
+    assert first.run_once() == 0, "it is fenced"
+    assert first.run_once() == 0, "and does not take the turn back while the other has it"
+    assert second.run_once() == 2
+    second.close()
+    more = fill(engine, topic, 3, first=10)
+    assert first.run_once() == 0
+    clock.advance(by_ms=1_001)
+    assert first.run_until_idle() == 3
+    first.close()
+    assert read(stack, topic, 13) == ids + more
+
+
+def test_a_relay_that_was_fenced_in_its_transaction_has_published_nothing_of_it(
+    stack: Stack, engine: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = OutboxRelay(engine, stack.bootstrap)
+    second = OutboxRelay(engine, stack.bootstrap)
+    ids = fill(engine, topic, 3)
+
+    def take_over(point: object) -> None:
+        if point is outbox_relay.BEFORE_COMMIT:
+            monkeypatch.undo()
+            assert second.run_until_idle() == 0, "what was begun, it finishes while it gets ready"
+
+    monkeypatch.setattr(outbox_relay, "reach", take_over)
+    assert first.run_once() == 0
+    first.close()
+    second.close()
+    assert read(stack, topic, 3) == ids
+    assert unpublished(engine) == 0
+
+
+def test_databases_under_one_name_do_not_take_each_others_position(
+    stack: Stack, engine: Engine, topic: str, tmp_path: Path
+) -> None:
+    other = open_database(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    create_tables(other)
+    ids = fill(engine, topic, 3)
+    others = fill(other, topic, 4, first=3)
+    relays = [OutboxRelay(one, stack.bootstrap) for one in (engine, other)]
+    assert [relay.run_until_idle() for relay in relays] == [3, 4]
+    for relay in relays:
+        relay.close()
+    other.dispose()
+    assert read(stack, topic, 7) == ids + others
+
+
+def test_a_relay_that_waits_is_called_by_the_commit(stack: Stack, engine: Engine, topic: str) -> None:
+    """On SQLite it looks again by itself; on PostgreSQL it would look after an hour."""
+    relay = OutboxRelay(engine, stack.bootstrap, poll_ms=50)
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    thread.start()
+    try:
+        ids = [one for number in range(3) for one in fill(engine, topic, 1, first=number)]
+        assert read(stack, topic, 3) == ids
+    finally:
+        stop.set()
+        thread.join()
+        relay.close()
+
+
+@pytest.mark.postgres
+def test_a_commit_calls_who_listens(postgres_server: PostgreSQL) -> None:
+    with fresh_postgres_database(postgres_server) as url:
+        engine = open_database(url)
+        create_tables(engine)
+        wakeup, stop = Wakeup(engine, 1), threading.Event()
+        wakeup.wait(stop)  # begins to listen
+        fill(engine, "t", 1)
+        waiting = threading.Thread(target=partial(wakeup.wait, stop))
+        waiting.start()
+        waiting.join(60)
+        assert not waiting.is_alive()
+        wakeup.close()
+        engine.dispose()

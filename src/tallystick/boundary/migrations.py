@@ -86,6 +86,7 @@ def _effects_and_webhooks(op: Operations) -> None:
         postgresql_where=where,
     )
     _inbox_positions(op)
+    _outbox_batches(op)
 
 
 def _inbox_positions(op: Operations) -> None:
@@ -110,6 +111,21 @@ def _inbox_positions(op: Operations) -> None:
     )
     op.drop_column("tallystick_inbox", "replays")
     op.drop_column("tallystick_inbox", "duplicates")
+
+
+def _outbox_batches(op: Operations) -> None:
+    """Which rows left in which Kafka transaction, and whose turn it is to publish."""
+    op.add_column("tallystick_outbox", sa.Column("batch", sa.BigInteger, nullable=True))
+    op.create_table(
+        "tallystick_outbox_relay",
+        sa.Column("name", sa.String(100), primary_key=True),
+        sa.Column("owner", sa.String(100), nullable=False),
+        sa.Column("fencing_token", sa.BigInteger, nullable=False),
+        sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+        sa.Column("incarnation", sa.String(32), nullable=False),
+        sa.Column("batch", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("batch_note", sa.String(32), nullable=False, server_default=""),
+    )
 
 
 MIGRATIONS: Final[Mapping[int, Callable[[Operations], None]]] = MappingProxyType({2: _inbox_horizons, 3: _version_3})

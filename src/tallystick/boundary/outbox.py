@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from tallystick.boundary import schema
+from tallystick.boundary.outbox_wakeup import call
 from tallystick.boundary.statements import insert
 from tallystick.boundary.stored_outputs import encode_headers
 from tallystick.clock import Clock, SystemClock
@@ -37,4 +38,6 @@ def add_to_outbox(connection: Connection, outputs: Sequence[Output], *, clock: C
         )
         statement = statement.on_conflict_do_nothing(index_elements=["event_id"])
         added += connection.execute(statement.returning(schema.outbox.c.sequence)).scalar_one_or_none() is not None
+    if added:
+        call(connection)
     return added

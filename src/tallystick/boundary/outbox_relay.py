@@ -1,123 +1,136 @@
-"""Publishes outbox rows to Kafka, in order, and marks them.
+"""Publishes outbox rows to Kafka, in order, each exactly once.
 
-Owns: ``published_at_ms``. Must not know: what the records mean. A row is published at least once: after a crash
-between the publish and the mark it leaves again with the same event id, by which every consumer dedupes (rule 34).
+Owns: one Kafka transaction for each batch, with the batch's note beside a position in it, and finding out at a start
+what became of the last one. Must not know: what the records mean, whose turn it is (``outbox_lease``).
+
+The note is what makes it exact. A relay that dies between Kafka's commit and the mark in SQL leaves a batch whose rows
+are not marked. Its successor settles the transaction by taking the transactional id, reads the note, and then knows:
+published, or not (rule 34).
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, RowMapping, func, select
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.boundary import schema
 from tallystick.boundary.database import is_away, reading
+from tallystick.boundary.outbox_lease import Batch, Lease, take
+from tallystick.boundary.outbox_wakeup import Wakeup
 from tallystick.boundary.stored_outputs import decode_headers
 from tallystick.clock import Clock, SystemClock
-from tallystick.errors import ConfigurationError, RetriableError
-from tallystick.ids import EVENT_ID_HEADER
+from tallystick.errors import ConfigurationError, FencedError, RetriableError, TallystickError
+from tallystick.ids import EventId, TransactionalId
 from tallystick.killpoints import declare, reach
+from tallystick.pipeline.kafka_client import Producer, UnjoinedGroup
+from tallystick.pipeline.records import Output
 
-AFTER_PUBLISH: Final = declare("outbox.after-publish", "the rows' records are acknowledged by Kafka, no row is marked")
+AFTER_BEGIN: Final = declare("outbox.after-begin", "the rows have their batch number, Kafka knows nothing of them")
+BEFORE_COMMIT: Final = declare("outbox.before-commit", "the rows' records are sent, the transaction is open")
+AFTER_PUBLISH: Final = declare("outbox.after-publish", "Kafka has committed the rows' records, no row is marked")
 AFTER_MARK: Final = declare("outbox.after-mark", "the rows are marked as published")
 
-_OWN_SETTINGS: Final = {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"}
+_OWN_SETTINGS: Final = {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id", "transaction.timeout.ms"}
+_APPLICATION: Final = "tallystick-outbox"
 _log = structlog.get_logger(__name__)
 
 
 class OutboxRelay:
-    """One relay for a database keeps the order of the rows; a second one only publishes some of them twice.
-
-    The producer is idempotent (acks=all), so the order of one key holds over its own retries.
-    """
+    """One relay publishes at a time. A second one with the same name takes over when it starts, and the first then
+    waits until the second is gone for ``lease_ms``: a stand-by. Rows leave in the order of their sequence; those of
+    one key keep the order in which their transactions committed, if these wrote one after the other."""
 
     def __init__(
         self,
         engine: Engine,
         bootstrap: str,
         *,
+        name: str = "outbox",
         batch_rows: int = 500,
         poll_ms: int = 50,
+        lease_ms: int = 10_000,
         delivery_timeout_ms: int = 30_000,
         producer_config: Mapping[str, object] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        from confluent_kafka import Producer
+        """``poll_ms``: how long to wait when there is nothing, where the database does not call (SQLite).
 
+        ``name`` and the outbox's incarnation are the transactional id, and the group that holds the position.
+        """
         extra = dict(producer_config or {})
         if refused := _OWN_SETTINGS & extra.keys():
             raise ConfigurationError(f"the relay sets {', '.join(sorted(refused))} itself", rule=34)
         self._engine = engine
+        self._name = name
         self._batch_rows = batch_rows
-        self._poll_ms = poll_ms
-        self._delivery_timeout_ms = delivery_timeout_ms
+        self._lease_ms = lease_ms
+        self._timeout_ms = delivery_timeout_ms
         self._clock = clock or SystemClock()
-        self._producer = Producer(
-            {
-                "linger.ms": 2,
-                "delivery.timeout.ms": delivery_timeout_ms,
-                **extra,
-                "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "acks": "all",
-            }
-        )
+        self._owner = secrets.token_hex(8)
+        self._wakeup = Wakeup(engine, poll_ms)
+        self._client: dict[str, Any] = {"bootstrap.servers": bootstrap}
+        self._settings: dict[str, Any] = {
+            "linger.ms": 2,
+            "delivery.timeout.ms": delivery_timeout_ms,
+            "transaction.timeout.ms": delivery_timeout_ms + 10_000,
+            **extra,
+            **self._client,
+            "enable.idempotence": True,
+            "acks": "all",
+        }
+        TransactionalId(_APPLICATION, name, "relay", 0)  # refuses a name that cannot be part of one
+        security = {key: value for key, value in extra.items() if key.startswith(("sasl.", "ssl.", "security."))}
+        self._client |= security
+        self._group: UnjoinedGroup | None = None
+        self._lease: Lease | None = None
+        self._producer: Producer | None = None
+        self._done: Batch | None = None
+        self._started = False
+        self._renew_at_ms = 0
 
     def run_once(self) -> int:
-        """Publish and mark one batch; returns how many rows. ``RetriableError`` if Kafka did not take them all."""
-        with reading(self._engine) as connection:
-            rows = (
-                connection.execute(
-                    select(schema.outbox)
-                    .where(schema.outbox.c.published_at_ms.is_(None))
-                    .order_by(schema.outbox.c.sequence)
-                    .limit(self._batch_rows)
-                )
-                .mappings()
-                .all()
+        """Publish one batch; returns how many rows, 0 also if it is another relay's turn.
+
+        ``RetriableError`` if Kafka did not take them all: then it has none of them.
+        """
+        try:
+            lease = self._turn()
+            if lease is None:
+                return 0
+            producer = self._ready(lease)
+            batch = lease.begin(
+                self._clock.now_ms(), done=self._done, limit=self._batch_rows, note=secrets.token_hex(8)
             )
-        if not rows:
+            if self._done is not None:
+                reach(AFTER_MARK)
+            self._done = None
+            if batch is None:
+                return 0
+            reach(AFTER_BEGIN)
+            self._publish(lease, producer, batch)
+        except FencedError as error:
+            _log.warning("outbox.fenced", relay=self._name, reason=str(error))
+            self._forget_producer()
+            if self._lease is not None and not self._still_ours(self._lease):
+                self._lease = None
             return 0
-        failures: list[str] = []
-
-        def delivered(error: object, _message: object) -> None:
-            if error is not None:
-                failures.append(str(error))
-
-        for row in rows:
-            headers = decode_headers(row["headers"], place=f"tallystick_outbox {row['sequence']}")
-            own = [(name, value) for name, value in headers if name != EVENT_ID_HEADER]
-            optional = {"partition": row["partition"], "timestamp": row["timestamp_ms"]}
-            self._producer.produce(
-                row["topic"],
-                key=row["record_key"],
-                value=row["record_value"],
-                headers=[*own, (EVENT_ID_HEADER, row["event_id"].encode("ascii"))],
-                on_delivery=delivered,
-                **{name: value for name, value in optional.items() if value is not None},
-            )
-        left = self._producer.flush(self._delivery_timeout_ms / 1000 + 5)
-        if failures or left:
-            raise RetriableError(
-                f"outbox: {len(failures)} of {len(rows)} records were refused and {left} not acknowledged: "
-                f"{failures[0] if failures else 'timeout'}"
-            )
-        reach(AFTER_PUBLISH)
-        with self._engine.begin() as connection:
-            connection.execute(
-                update(schema.outbox)
-                .where(schema.outbox.c.sequence.in_([row["sequence"] for row in rows]))
-                .values(published_at_ms=self._clock.now_ms())
-            )
-        reach(AFTER_MARK)
-        return len(rows)
+        except RetriableError:
+            self._forget_producer()
+            raise
+        except TallystickError as error:
+            self._forget_producer()
+            raise RetriableError(f"outbox: {error}") from error
+        self._done = batch
+        return len(batch.rows)
 
     def run_until_idle(self) -> int:
-        """Publish everything that is unpublished; returns how many rows."""
+        """Publish everything that is unpublished and mark it; returns how many rows."""
         total = 0
         while count := self.run_once():
             total += count
@@ -131,19 +144,21 @@ class OutboxRelay:
                 count = self.run_once()
             except RetriableError as error:
                 _log.warning("outbox.not-published", reason=str(error))
-                count = 0
+                stop.wait(1)
+                continue
             except DBAPIError as error:
                 if not is_away(error):
                     raise
                 _log.warning("outbox.database-away", reason=str(error.orig))
-                count = 0
+                stop.wait(1)
+                continue
             total += count
             if count == 0:
-                stop.wait(self._poll_ms / 1000)
+                self._wakeup.wait(stop)
         return total
 
     def backlog(self) -> int:
-        """Rows that are not published yet."""
+        """Rows that are not marked as published yet."""
         with reading(self._engine) as connection:
             return int(
                 connection.execute(
@@ -152,5 +167,81 @@ class OutboxRelay:
             )
 
     def close(self) -> None:
-        """Release the producer; nothing is waiting in it between calls."""
-        self._producer.flush(1)
+        """Release the clients; what is published and not marked, the next relay finds out."""
+        self._forget_producer()
+        if self._group is not None:
+            self._group.close()
+        self._wakeup.close()
+
+    def _turn(self) -> Lease | None:
+        if self._lease is None:
+            now_ms = self._clock.now_ms()
+            self._lease = take(
+                self._engine,
+                self._name,
+                self._owner,
+                now_ms=now_ms,
+                lease_ms=self._lease_ms,
+                at_once=not self._started,
+                incarnation=secrets.token_hex(8),
+            )
+            self._started = True
+        return self._lease
+
+    def _still_ours(self, lease: Lease) -> bool:
+        try:
+            lease.pending(self._clock.now_ms())
+        except FencedError:
+            return False
+        return True
+
+    def _ready(self, lease: Lease) -> Producer:
+        """A producer that has settled the past. A connection that was lost makes the next end ambiguous (rule 15)."""
+        if self._producer is not None:
+            self._producer.poll()
+            if self._producer.suspicion is None:
+                return self._producer
+            self._forget_producer()
+        own_id = TransactionalId(_APPLICATION, self._name, lease.incarnation, 0)
+        producer = Producer({**self._settings, "transactional.id": str(own_id)})
+        producer.init_transactions()  # fences the relay before, and ends its transaction one way or the other
+        self._producer = producer
+        pending = lease.pending(self._clock.now_ms())
+        if pending is not None:
+            if self._position(lease).note((pending.position_topic, 0)) != pending.note:
+                self._publish(lease, producer, pending)
+            lease.mark(pending, self._clock.now_ms())
+        self._done = None
+        return producer
+
+    def _publish(self, lease: Lease, producer: Producer, batch: Batch) -> None:
+        producer.begin()
+        producer.produce([_output(row) for row in batch.rows])
+        place = (batch.position_topic, 0)
+        producer.send_position(place, batch.number, batch.note, self._position(lease).metadata())
+        reach(BEFORE_COMMIT)
+        producer.commit(self._timeout_ms)
+        reach(AFTER_PUBLISH)
+
+    def _position(self, lease: Lease) -> UnjoinedGroup:
+        if self._group is None:
+            self._group = UnjoinedGroup(self._client, f"{_APPLICATION}.{self._name}.{lease.incarnation}")
+        return self._group
+
+    def _forget_producer(self) -> None:
+        if self._producer is not None:
+            self._producer.discard()
+            self._producer = None
+        self._done = None
+
+
+def _output(row: RowMapping) -> Output:
+    return Output(
+        row["topic"],
+        row["record_key"],
+        row["record_value"],
+        EventId(row["event_id"]),
+        decode_headers(row["headers"], place=f"tallystick_outbox {row['sequence']}"),
+        row["partition"],
+        row["timestamp_ms"],
+    )

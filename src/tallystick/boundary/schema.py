@@ -140,12 +140,25 @@ outbox = Table(
     Column("timestamp_ms", BigInteger, nullable=True),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("published_at_ms", BigInteger, nullable=True),
+    Column("batch", BigInteger, nullable=True, comment="the relay's transaction that it goes with, or went with"),
 )
 Index(
     "tallystick_outbox_unpublished",
     outbox.c.sequence,
     sqlite_where=outbox.c.published_at_ms.is_(None),
     postgresql_where=outbox.c.published_at_ms.is_(None),
+)
+
+outbox_relay = Table(
+    "tallystick_outbox_relay",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("owner", String(100), nullable=False),
+    Column("fencing_token", BigInteger, nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False),
+    Column("incarnation", String(32), nullable=False, comment="random: tells this outbox from all others"),
+    Column("batch", BigInteger, nullable=False, server_default="0", comment="the last that was begun"),
+    Column("batch_note", String(32), nullable=False, server_default="", comment="random: stands in its transaction"),
 )
 
 owner_epoch = Table(

@@ -24,6 +24,7 @@ from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membershi
 from tallystick.pipeline.kafka_client.partitions import Partition
 from tallystick.pipeline.kafka_client.producer import Producer
 from tallystick.pipeline.kafka_client.reader import read_to_end
+from tallystick.pipeline.kafka_client.unjoined import UnjoinedGroup
 
 __all__ = [
     "AcknowledgedProducer",
@@ -42,6 +43,7 @@ __all__ = [
     "Published",
     "PublisherFull",
     "RebalanceListener",
+    "UnjoinedGroup",
     "failure_of",
     "read_to_end",
     "translate",

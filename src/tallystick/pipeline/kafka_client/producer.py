@@ -18,7 +18,7 @@ from tallystick.ids import EVENT_ID_HEADER, EventId
 from tallystick.pipeline.error_classes import REFUSALS, Failure, Operation, classify, poisons
 from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, OutputRefused, failure_of, translate
 from tallystick.pipeline.kafka_client.logs import client_logger
-from tallystick.pipeline.kafka_client.membership import Membership
+from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
 from tallystick.pipeline.kafka_client.partitions import Partition, positions
 from tallystick.pipeline.outputs import Column, Numbered
 from tallystick.pipeline.records import Emit, Output
@@ -183,6 +183,16 @@ class Producer:
             self._producer.send_offsets_to_transaction,
             positions(offsets, notes),
             membership.raw,
+            REQUEST_TIMEOUT_S,
+        )
+
+    def send_position(self, partition: Partition, position: int, note: str, group: GroupMetadata) -> None:
+        """Make position and note of an ``UnjoinedGroup`` part of the transaction; it is fenced as a producer only."""
+        self._call(
+            Operation.SEND_OFFSETS,
+            self._producer.send_offsets_to_transaction,
+            positions({partition: position}, {partition[0]: note}),
+            group,
             REQUEST_TIMEOUT_S,
         )
 

@@ -58,6 +58,16 @@ def test_keyed_state_is_the_fold_of_its_inputs_while_workers_die(embedded_cluste
     assert len(outcome.history.states) == settings.accounts
 
 
+def test_each_event_is_charged_once_while_provider_dispatchers_and_workers_fail(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--folder", str(tmp_path), "--duration", "6s"]
+    faults = "provider-outage:hangs-up@0.5,kill-dispatcher@1,provider-outage:killed@3,kill-worker@2"
+    command += ["--workload", "charge", "--rate", "40", "--faults", faults]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (trial,) = json.loads((tmp_path / "report.json").read_text())["trials"]
+    assert trial["outputs"]["right"] == 3 * trial["events"] > 300  # an output, an attempt and a charge for each
+
+
 def test_the_command_starts_a_broker_and_tells_losses_from_repetitions(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--folder", str(tmp_path), "--duration", "4s"]
     command += [

@@ -132,6 +132,13 @@ class SqlSide:
         with self._engine.begin() as connection:
             connection.execute(_row.delete().where(_row.c.workload == self._workload))
             connection.execute(_balance.delete().where(_balance.c.workload == self._workload))
+            for table in (schema.inbox, schema.inbox_position):
+                connection.execute(table.delete().where(table.c.scope == self._workload))
+
+    @staticmethod
+    def open_attempts() -> int:
+        """Nothing of this workload is done later."""
+        return 0
 
     def close(self) -> None:
         self._engine.dispose()

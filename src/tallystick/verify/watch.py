@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tallystick.verify.oracle.read import NO_SETTINGS, PASSING_ERRORS, ask_committed
 
 _TIMEOUT_S: Final = 20.0
 _PENDING_TIMEOUT_S: Final = 1.0
+_TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001 - the client's public name for it
 
 
 class GroupWatch:
@@ -60,7 +61,7 @@ class GroupWatch:
         try:
             group = future.result(_TIMEOUT_S)
         except KafkaException as exception:
-            if exception.args[0].code() not in PASSING_ERRORS:
+            if exception.args[0].code() not in PASSING_ERRORS | {_TIMED_OUT}:
                 raise
             return 0
         if group.state != ConsumerGroupState.STABLE:

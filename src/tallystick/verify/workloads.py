@@ -38,6 +38,9 @@ class Shape(Enum):
     SQL_COUNT = "sql"
     """One tick in, one SQL row, one SQL balance moved, one out."""
 
+    CHARGE = "charge"
+    """One tick in; an intent beside its inbox row, which a dispatcher takes to a payment provider; one out."""
+
     COUNT = "count"
     """One tick in; its account's totals in keyed state moved, and written out."""
 
@@ -106,9 +109,14 @@ _SHARES: Final[dict[Shape, tuple[_Share, ...]]] = {
     Shape.PASS_THROUGH: (_Share(0, 0),),
     Shape.FAN_OUT: (_Share(0, 0), _Share(0, 1), _Share(1, 2)),
     Shape.SQL_COUNT: (_Share(0, 0),),
+    Shape.CHARGE: (_Share(0, 0),),
     Shape.COUNT: (_Share(0, 0),),
     Shape.COPY: (_Share(0, 0),),
 }
+
+
+WITH_INBOX: Final = frozenset({Shape.SQL_COUNT, Shape.CHARGE})
+"""Workloads whose effect is in a database, behind an inbox."""
 
 
 def build_app(settings: WorkloadSettings) -> App:
@@ -117,9 +125,11 @@ def build_app(settings: WorkloadSettings) -> App:
     source = Topic(settings.source, TickValue, partitions=settings.partitions)
     sinks = [Topic(name, Echo, partitions=settings.partitions) for name in settings.sinks]
     echo = _echo(settings, sinks)
-    if settings.shape is Shape.SQL_COUNT:
-        from tallystick.verify.sql_count import effect_factory
-
+    if settings.shape in WITH_INBOX:
+        if settings.shape is Shape.CHARGE:
+            from tallystick.verify.charging import effect_factory
+        else:
+            from tallystick.verify.sql_count import effect_factory
         if settings.database_url is None:
             raise ConfigurationError(f"workload {settings.shape.value} needs a database")
         app.add(STEP, [source], factory=effect_factory(settings.database_url, source, STEP, echo), emits=sinks)

@@ -31,6 +31,8 @@ _ALL: Final[tuple[type[Fault], ...]] = (
     of_servers.FullDisk,
     of_servers.ClockJump,
     of_servers.KillDatabase,
+    of_servers.ProviderOutage,
+    of_servers.KillDispatcher,
 )
 FAULTS: Final[dict[str, Fault]] = {kind.name: kind() for kind in _ALL}
 

@@ -11,10 +11,10 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from tallystick.verify.proxy import Proxy
 from tallystick.verify.timeline import Timeline
@@ -31,8 +31,11 @@ class Need(Enum):
     PROXY = "clients reach the brokers over TLS, which the cutting proxy cannot read"
     OWN_BROKER = "the broker is not ours to kill: leave --bootstrap out, and verify starts one"
     EMBEDDED_BROKER = "only the embedded broker can be told to do that: leave --bootstrap and --on out"
-    INBOX = "the workload has no inbox: use --workload sql"
-    OWN_DATABASE = "no database server is ours to kill: use --workload sql and --database postgresql (SQLite has none)"
+    INBOX = "the workload has no inbox: use --workload sql or charge"
+    PROVIDER = "the workload asks no payment provider: use --workload charge"
+    OWN_DATABASE = (
+        "no database server is ours to kill: use --workload sql or charge and --database postgresql (SQLite has none)"
+    )
 
 
 class Server(Protocol):
@@ -58,6 +61,12 @@ class BrokerFaults(Protocol):
     def skew_clock(self, *, by_ms: int = 0, monotonic_ms: int = 0) -> None: ...
 
     def drop_response(self, api: str) -> None: ...
+
+
+class PaymentProvider(Server, Protocol):
+    """The sandbox."""
+
+    def set_faults(self, faults: Mapping[str, Any]) -> object: ...
 
 
 class Workers(Protocol):
@@ -104,6 +113,8 @@ class World:
     broker_faults: BrokerFaults | None = None
     database: Server | None = None
     has_inbox: bool = False
+    provider: PaymentProvider | None = None
+    dispatchers: Workers | None = None
 
 
 @dataclass(frozen=True, slots=True)

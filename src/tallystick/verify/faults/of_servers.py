@@ -119,6 +119,50 @@ class ClockJump(Fault):
             _on_demand(world).skew_clock(by_ms=-by_ms)
 
 
+class ProviderOutage(Fault):
+    name = "provider-outage"
+    meaning = "the payment provider is killed, answers 503, or charges and hangs up, for some seconds"
+    touches = "provider"
+    needs = frozenset({Need.PROVIDER})
+    arguments = ("killed", "unavailable", "hangs-up")
+
+    def strike(self, world: World, draw: Draw) -> Steps:
+        provider = world.provider
+        if provider is None:
+            raise RuntimeError("a fault of the provider was planned without one")
+        kind = draw.argument or draw.chance.choice(self.arguments)
+        if kind == "killed":
+            provider.kill()
+            try:
+                yield draw.chance.uniform(0.5, 4.0)
+            except GeneratorExit:
+                provider.start()
+                raise
+            yield from _revive(provider)
+            return
+        if kind == "unavailable":
+            provider.set_faults({"outage_503": 1.0})
+        else:
+            provider.set_faults({"timeout_after_commit": 0.6, "timeout_before_commit": 0.2})
+        try:
+            yield draw.chance.uniform(1.0, 5.0)
+        finally:
+            provider.set_faults({})
+
+
+class KillDispatcher(Fault):
+    name = "kill-dispatcher"
+    meaning = "kill -9 of a process that sends charges; it is started again at once"
+    touches = "dispatchers"
+    needs = frozenset({Need.PROVIDER})
+
+    def strike(self, world: World, draw: Draw) -> Steps:
+        if world.dispatchers is None:
+            raise RuntimeError("a fault of the dispatchers was planned without any")
+        world.dispatchers.kill(draw.chance.randrange(world.dispatchers.count))
+        yield 0.0
+
+
 class KillDatabase(Fault):
     name = "kill-database"
     meaning = "kill -9 of the database server; it is started again on its data"

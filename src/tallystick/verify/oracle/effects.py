@@ -18,7 +18,7 @@ def check(expected: Sequence[Expected], seen: Sequence[Seen], rows: Sequence[See
 
 
 def _differences(expected: Sequence[Expected], seen: Sequence[Seen], rows: Sequence[Seen]) -> Iterator[str]:
-    places = {row.topic for row in rows} | {output.topic for output in expected if output.topic.startswith("sql:")}
+    places = {row.topic for row in rows} | {output.topic for output in expected if ":" in output.topic}
     if not places:
         return
     counted = Counter((row.topic, row.identity) for row in rows)

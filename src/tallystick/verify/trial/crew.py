@@ -43,12 +43,18 @@ class Crew:
     """``make`` gives the process of a slot; each call makes a new incarnation's object."""
 
     def __init__(
-        self, make: Callable[[int, int], WorkerProcess], *, count: int, timeline: Timeline, kill_log: Path
+        self,
+        make: Callable[[int, int], WorkerProcess],
+        *,
+        count: int,
+        timeline: Timeline,
+        kill_log: Path,
+        name: str = "slot",
     ) -> None:
         self._make = make
         self._timeline = timeline
         self._kill_log = kill_log
-        self._slots = [_Slot(f"slot-{number}", make(number, 0)) for number in range(count)]
+        self._slots = [_Slot(f"{name}-{number}", make(number, 0)) for number in range(count)]
         self.own_ends: list[str] = []
         self.fenced = 0
         self.kills = 0
@@ -188,3 +194,28 @@ class Crew:
     def _log_has(self, pid: int) -> bool:
         lines = self._kill_log.read_text().splitlines() if self._kill_log.exists() else []
         return any(json.loads(line)["pid"] == pid for line in lines)
+
+
+class Crews:
+    """Workers, and the processes that work beside them, as one."""
+
+    def __init__(self, *crews: Crew) -> None:
+        self._crews = crews
+
+    def start(self) -> None:
+        for crew in self._crews:
+            crew.start()
+
+    def look(self) -> None:
+        for crew in self._crews:
+            crew.look()
+
+    def last_words(self) -> str:
+        return "; ".join(filter(None, (crew.last_words() for crew in self._crews)))
+
+    def stop(self) -> list[str]:
+        return [problem for crew in self._crews for problem in crew.stop()]
+
+    def kill_all(self) -> None:
+        for crew in self._crews:
+            crew.kill_all()

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 from tallystick.errors import ConfigurationError
 from tallystick.verify.faults.fault import BrokerFaults, Need, Server
 from tallystick.verify.proxy import Proxy
-from tallystick.verify.workloads import Shape
+from tallystick.verify.workloads import WITH_INBOX, Shape
 
 if TYPE_CHECKING:
     from tallystick.broker import EmbeddedBroker
+    from tallystick.sandbox.process import SandboxProcess
 
 POSTGRESQL: Final = "postgresql"
 SQLITE: Final = "sqlite"
@@ -46,6 +47,7 @@ class Site:
     proxy: Proxy | None = None
     database_url: str | None = None
     database: Server | None = None
+    provider: SandboxProcess | None = None
     data: Path | None = None
 
     @property
@@ -81,7 +83,9 @@ class SiteSettings:
             needs.add(Need.OWN_BROKER)
             if self.on is On.EMBEDDED:
                 needs.add(Need.EMBEDDED_BROKER)
-        if self.workload is Shape.SQL_COUNT:
+        if self.workload is Shape.CHARGE:
+            needs.add(Need.PROVIDER)
+        if self.workload in WITH_INBOX:
             needs.add(Need.INBOX)
             if self.database == POSTGRESQL:
                 needs.add(Need.OWN_DATABASE)
@@ -135,6 +139,11 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
             apache = stack.enter_context(ApacheKafka(data=data, settings=_KAFKAS_OWN))
             name, bootstrap, broker = f"Apache Kafka {VERSION}", apache.bootstrap, apache
         url, database = _database(settings, folder, stack)
+        provider = None
+        if settings.workload is Shape.CHARGE:
+            from tallystick.sandbox.process import SandboxProcess
+
+            provider = stack.enter_context(SandboxProcess(folder / "sandbox"))
         proxy = stack.enter_context(Proxy(bootstrap.split(",")[0])) if proxied else None
         yield Site(
             name=name,
@@ -145,12 +154,13 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
             proxy=proxy,
             database_url=url,
             database=database,
+            provider=provider,
             data=data,
         )
 
 
 def _database(settings: SiteSettings, folder: Path, stack: ExitStack) -> tuple[str | None, Server | None]:
-    if settings.workload is not Shape.SQL_COUNT:
+    if settings.workload not in WITH_INBOX:
         return None, None
     if settings.database == SQLITE:
         return f"sqlite:///{folder / 'verify.sqlite3'}", None

@@ -6,6 +6,7 @@ Must not know: what a fault does, what is right or wrong.
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from tallystick.verify.oracle import Expected, History, Seen, StateCell, identit
 from tallystick.verify.oracle.read import committed_offsets, identity_from_header
 from tallystick.verify.ticks import Tick, account_name, endless_ticks
 from tallystick.verify.timeline import Timeline
-from tallystick.verify.trial.crew import Crew
+from tallystick.verify.trial.crew import Crew, Crews
 from tallystick.verify.trial.feed import Aborter, Feed
 from tallystick.verify.trial.hanging import OFFSETS_TOPIC, hanging_transactions
 from tallystick.verify.trial.outcome import Outcome, Violation, forbidden
@@ -39,13 +40,16 @@ from tallystick.verify.trial.watchers import Auditor, GroupCrowd, LiveReader, fi
 from tallystick.verify.trial.witness import shortest
 from tallystick.verify.versions import versions
 from tallystick.verify.watch import GroupWatch
+from tallystick.verify.worker import WorkerPlace
 from tallystick.verify.worker_process import WorkerProcess
 from tallystick.verify.workloads import WorkloadSettings
 
 if TYPE_CHECKING:
+    from tallystick.verify.charging import ChargeSide
     from tallystick.verify.sql_count import SqlSide
 
 _TURN_S: Final = 0.05
+_DISPATCHERS: Final = 2
 _JOIN_TIMEOUT_S: Final = 90.0
 _READ_TIMEOUT_S: Final = 300.0
 _STABLE_TIMEOUT_S: Final = 60.0
@@ -81,7 +85,7 @@ class Trial:
     export: Export = lambda *_: None
     timeline: Timeline = field(default_factory=Timeline)
     workload: WorkloadSettings = field(init=False)
-    sql: SqlSide | None = None
+    sql: SqlSide | ChargeSide | None = None
     _problems: list[Violation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,10 +97,8 @@ class Trial:
         self.folder.mkdir(parents=True, exist_ok=True)
         make_topics(self.site.reach(), self.workload)
         try:
-            if self.workload.shape is workloads.Shape.SQL_COUNT and self.workload.database_url is not None:
-                from tallystick.verify.sql_count import SqlSide
-
-                self.sql = SqlSide(self.workload.database_url, self.workload.name)
+            self.sql = self._side()
+            if self.sql is not None:
                 self.sql.prepare(account_name(number) for number in range(self.settings.accounts))
             outcome = self._run()
             if outcome.violations:
@@ -111,9 +113,30 @@ class Trial:
                 remove_topics(self.site.reach(), self.workload)
                 remove_groups(self.site.reach(), self.workload)
 
+    def _side(self) -> SqlSide | ChargeSide | None:
+        """What the workload does outside Kafka; imported only where there is any, for it needs extras."""
+        workload, provider = self.workload, self.site.provider
+        if workload.database_url is None:
+            return None
+        if workload.shape is workloads.Shape.CHARGE and provider is not None:
+            from tallystick.verify.charging import ChargeSide
+
+            return ChargeSide(workload.database_url, provider.truth)
+        from tallystick.verify.sql_count import SqlSide
+
+        return SqlSide(workload.database_url, workload.name)
+
     def _run(self) -> Outcome:
         settings, workload, site = self.settings, self.workload, self.site
         crew = Crew(self._worker, count=settings.workers, timeline=self.timeline, kill_log=self._kill_log)
+        dispatchers = Crew(
+            self._dispatcher,
+            count=_DISPATCHERS if site.provider is not None else 0,
+            timeline=self.timeline,
+            kill_log=self._kill_log,
+            name="dispatcher",
+        )
+        crews = Crews(crew, dispatchers)
         feed = Feed(
             site.reach(proxied=True),
             workload.source,
@@ -145,7 +168,9 @@ class Trial:
             broker=site.broker,
             broker_faults=site.broker_faults,
             database=site.database,
-            has_inbox=workload.shape is workloads.Shape.SQL_COUNT,
+            has_inbox=workload.shape in workloads.WITH_INBOX,
+            provider=site.provider,
+            dispatchers=dispatchers,
         )
         strikes = plan(settings.faults, seed=settings.seed, duration_s=settings.duration_s, every_s=settings.every_s)
         injector = Injector(strikes, FAULTS, world, settings.seed)
@@ -153,21 +178,21 @@ class Trial:
             with GroupWatch(
                 site.bootstrap, workload.group, [workload.source], workload.sinks, client=site.client
             ) as watch:
-                crew.start()
+                crews.start()
                 self._await_members(watch, crew)
                 auditor = Auditor(watch, self.timeline)
                 for thread in (feed, aborter, auditor, *readers):
                     thread.start()
-                self._under_faults(injector, crew, feed, auditor)
-                self._to_the_end(injector, crew, feed, aborter, auditor)
-                self._problem("worker", crew.stop())
+                self._under_faults(injector, crews, feed, auditor)
+                self._to_the_end(injector, crews, feed, aborter, auditor)
+                self._problem("worker", crews.stop())
                 auditor.finish()
                 for reader in readers:
                     reader.finish()
                 return self._outcome(crew, feed, aborter, auditor, readers, injector)
         finally:
             injector.heal()
-            crew.kill_all()
+            crews.kill_all()
 
     # -- the phases
 
@@ -182,7 +207,7 @@ class Trial:
             time.sleep(_TURN_S)
         self.timeline.note("run", "all workers have joined")
 
-    def _under_faults(self, injector: Injector, crew: Crew, feed: Feed, auditor: Auditor) -> None:
+    def _under_faults(self, injector: Injector, crew: Crews, feed: Feed, auditor: Auditor) -> None:
         began = time.monotonic()
         while (elapsed_s := time.monotonic() - began) < self.settings.duration_s:
             injector.step(elapsed_s)
@@ -190,7 +215,7 @@ class Trial:
             self.report(Progress("under faults", elapsed_s, len(feed.sent), auditor.remaining, injector.active))
             time.sleep(_TURN_S)
 
-    def _to_the_end(self, injector: Injector, crew: Crew, feed: Feed, aborter: Aborter, auditor: Auditor) -> None:
+    def _to_the_end(self, injector: Injector, crew: Crews, feed: Feed, aborter: Aborter, auditor: Auditor) -> None:
         """Nothing is broken any more: all that is left must be done within the time."""
         injector.heal()
         self.timeline.note("run", "the faults are over")
@@ -200,7 +225,12 @@ class Trial:
         while (elapsed_s := time.monotonic() - began) < self.settings.drain_timeout_s:
             crew.look()
             self.report(Progress("to the end", elapsed_s, len(feed.sent), auditor.remaining, ()))
-            if auditor.remaining == 0 and auditor.remaining_at_s > began and _are_stable(auditor):
+            if (
+                auditor.remaining == 0
+                and auditor.remaining_at_s > began
+                and _are_stable(auditor)
+                and self._is_charged()
+            ):
                 self.timeline.note("run", "all is consumed")
                 return
             time.sleep(_TURN_S)
@@ -329,6 +359,27 @@ class Trial:
         )
 
     # -- parts
+
+    def _is_charged(self) -> bool:
+        return self.sql is None or self.sql.open_attempts() == 0
+
+    def _dispatcher(self, number: int, _machine: int) -> WorkerProcess:
+        from tallystick.verify.charging import ENV_DATABASE, ENV_PROVIDER
+
+        provider, database_url = self.site.provider, self.workload.database_url
+        if provider is None or database_url is None:
+            raise RuntimeError("a dispatcher without a provider")
+        place = WorkerPlace(
+            bootstrap=self.site.bootstrap, slot=f"dispatcher-{number}", batch_records=1, stats_dir=str(self.folder)
+        )
+        return WorkerProcess(
+            self.workload,
+            place,
+            folder=self.folder,
+            kill_log=self._kill_log,
+            command=(sys.executable, "-m", "tallystick.verify.charging"),
+            more={ENV_DATABASE: database_url, ENV_PROVIDER: provider.url},
+        )
 
     @property
     def _kill_log(self) -> Path:

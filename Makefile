@@ -31,12 +31,13 @@ run: $(VENV)/$(if $(filter apache,$(ON)),apache,run).stamp ## bill real purchase
 
 test: lint ## lint, unit tests, contract tests on our broker and Apache Kafka, end-to-end tests
 	@$(PYTEST) -n $(WORKERS) tests/unit tests/fuzz tests/simulation
-	@$(PYTEST) -n $(CONTRACT_WORKERS) --dist loadfile tests/contract tests/e2e
+	@$(PYTEST) -n $(CONTRACT_WORKERS) --dist loadfile -m "not long" tests/contract tests/e2e
 
 test-compat: $(VENV)/compat.stamp ## clients that are not ours (Java, Go, Node.js, Python) through our broker
 	@$(PYTEST) -n $(WORKERS) --dist loadfile tests/compat
 
 test-long: $(VENV)/dev.stamp ## all purchases on both stacks; verify for an hour on both brokers; fuzzing; 20,000 simulated runs
+	@$(PYTEST) -n $(WORKERS) -m long tests/contract
 	@TALLYSTICK_SIMULATION_SEEDS=20000 $(PYTEST) --timeout=7200 tests/simulation/test_simulation.py
 	@TALLYSTICK_FUZZ_ROUNDS=100000 $(PYTEST) --timeout=3600 -n $(WORKERS) --dist loadfile tests/fuzz
 	@TALLYSTICK_EFFECT_SCHEDULES=1000 $(PYTEST) --timeout=3600 -n $(WORKERS) tests/simulation tests/contract/test_effect_schedules.py

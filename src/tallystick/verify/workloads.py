@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import Final
 
@@ -24,6 +25,7 @@ from tallystick.verify.ticks import Tick
 
 ENV_WORKLOAD: Final = "TALLYSTICK_WORKLOAD"
 STEP: Final = "count"
+_GRACE: Final = timedelta(seconds=5)
 
 
 class Shape(Enum):
@@ -43,6 +45,9 @@ class Shape(Enum):
 
     COUNT = "count"
     """One tick in; its account's totals in keyed state moved, and written out."""
+
+    JOIN = "join"
+    """One tick in each of two topics, joined by key and time; one out for each pair."""
 
     COPY = "copy"
     """One tick in, the same bytes out: what an application that is not ours can be asked to do."""
@@ -66,6 +71,11 @@ class WorkloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def source(self) -> str:
         return f"{self.name}.ticks"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All topics that it reads; each tick is in each of them."""
+        return (self.source, f"{self.name}.others") if self.shape is Shape.JOIN else (self.source,)
 
     @property
     def sinks(self) -> tuple[str, ...]:
@@ -111,10 +121,13 @@ _SHARES: Final[dict[Shape, tuple[_Share, ...]]] = {
     Shape.SQL_COUNT: (_Share(0, 0),),
     Shape.CHARGE: (_Share(0, 0),),
     Shape.COUNT: (_Share(0, 0),),
+    Shape.JOIN: (_Share(0, 0),),
     Shape.COPY: (_Share(0, 0),),
 }
 
 
+WITH_STATE: Final = frozenset({Shape.COUNT, Shape.JOIN})
+"""Workloads that keep keyed state."""
 WITH_INBOX: Final = frozenset({Shape.SQL_COUNT, Shape.CHARGE})
 """Workloads whose effect is in a database, behind an inbox."""
 
@@ -136,6 +149,13 @@ def build_app(settings: WorkloadSettings) -> App:
     elif settings.shape is Shape.COUNT:
         totals = Topic(settings.sinks[0], Counted, partitions=settings.partitions)
         counting.declare(app, STEP, source, totals, pause_s=settings.pause_us / 1_000_000)
+    elif settings.shape is Shape.JOIN:
+        others = Topic(settings.sources[1], TickValue, partitions=settings.partitions)
+
+        @app.join(left=source, right=others, within=timedelta(0), grace=_GRACE, name=STEP, emits=sinks)
+        def pair(left: TickValue, right: TickValue, _: Context) -> Iterable[Emit]:
+            return echo(left) if left == right else ()
+
     elif settings.shape is Shape.COPY:
         copies = [Topic(name, TickValue, partitions=settings.partitions) for name in settings.sinks]
 

@@ -50,7 +50,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
-    headings = ("guarantee", "events", "outputs owed", "right", "lost", "repeated", "aborted, unseen", "verdict")
+    headings = ("guarantee", "events", "owed", "right", "lost", "repeated", "aborted", "verdict")
     rows = []
     for outcome in outcomes:
         outputs = outcome.outputs

@@ -47,8 +47,8 @@ def summary(console: Console, outcomes: Sequence[Outcome]) -> None:
     """One row for each guarantee, the faults, and each violation with its shortest history."""
     table = Table()
     table.add_column("guarantee", no_wrap=True)
-    for heading in ("events", "outputs owed", "right", "lost", "repeated", "aborted, unseen", "verdict"):
-        table.add_column(heading, justify="right")
+    for heading in ("events", "owed", "right", "lost", "repeated", "aborted", "verdict"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         outputs = outcome.outputs
         table.add_row(

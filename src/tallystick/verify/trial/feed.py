@@ -27,9 +27,14 @@ CANARY: Final = "canary"
 
 
 class Feed(threading.Thread):
-    """Sends ``ticks`` at ``rate_per_s`` until ``finish``. The producer is idempotent and never gives up."""
+    """Sends ``ticks`` to each of ``topics`` at ``rate_per_s`` until ``finish``. It is idempotent and never gives up.
 
-    def __init__(self, client: Mapping[str, str], topic: str, ticks: Iterator[Tick], *, rate_per_s: int) -> None:
+    A tick has one timestamp in all of them, a millisecond after that of the one before it.
+    """
+
+    def __init__(
+        self, client: Mapping[str, str], topics: Sequence[str], ticks: Iterator[Tick], *, rate_per_s: int
+    ) -> None:
         super().__init__(name="verify-feed", daemon=True)
         self._producer = Producer(
             {
@@ -44,12 +49,13 @@ class Feed(threading.Thread):
                 "log_level": 0,
             }
         )
-        self._topic = topic
+        self._topics = tuple(topics)
+        self._began_ms = time.time_ns() // 1_000_000
         self._ticks = ticks
         self._rate_per_s = rate_per_s
         self._stopping = threading.Event()
         self.sent: list[Tick] = []
-        self.positions: dict[EventId, Position] = {}
+        self.placed: dict[str, dict[EventId, Position]] = {topic: {} for topic in topics}
         self.failures: list[str] = []
         self.raised: BaseException | None = None
 
@@ -67,23 +73,33 @@ class Feed(threading.Thread):
                 self._produce(tick)
             self._producer.poll(0)
 
+    @property
+    def positions(self) -> dict[EventId, Position]:
+        """Where each acknowledged tick lies in the first topic."""
+        return self.placed[self._topics[0]]
+
     def _produce(self, tick: Tick) -> None:
+        timestamp_ms = self._began_ms + len(self.sent)
+        self.sent.append(tick)
+        for topic in self._topics:
+            self._produce_to(topic, tick, timestamp_ms)
+
+    def _produce_to(self, topic: str, tick: Tick, timestamp_ms: int) -> None:
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 self.failures.append(f"{tick.event}: {error}")
             else:
-                self.positions[tick.event] = Position(
-                    self._topic, int(message.partition() or 0), int(message.offset() or 0)
-                )
+                partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+                self.placed[topic][tick.event] = Position(topic, partition, offset)
 
-        self.sent.append(tick)
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
+                    topic,
                     value=tick.body(),
                     key=tick.key,
                     headers=[(EVENT_ID_HEADER, tick.event.encode())],
+                    timestamp=timestamp_ms,
                     on_delivery=delivered,
                 )
             except BufferError:  # the broker has been away for long
@@ -99,8 +115,9 @@ class Feed(threading.Thread):
         problems = list(self.failures[:3])
         if self.raised is not None:
             problems.append(f"the producer failed: {self.raised!r}")
-        if unsent or len(self.positions) + len(self.failures) != len(self.sent):
-            problems.append(f"only {len(self.positions)} of {len(self.sent)} events were acknowledged within the time")
+        acknowledged = min(len(placed) for placed in self.placed.values())
+        if unsent or acknowledged != len(self.sent):
+            problems.append(f"only {acknowledged} of {len(self.sent)} events were acknowledged within the time")
         return problems
 
 

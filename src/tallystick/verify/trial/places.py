@@ -20,7 +20,7 @@ from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TRANSACTION_TIM
 from tallystick.verify.trial.site import Site
 from tallystick.verify.worker import WorkerPlace
 from tallystick.verify.worker_process import WorkerProcess
-from tallystick.verify.workloads import Shape, WorkloadSettings
+from tallystick.verify.workloads import WITH_STATE, WorkloadSettings
 
 _ADMIN_TIMEOUT_S: Final = 30.0
 _CLUSTERS_OWN: Final = -1
@@ -35,7 +35,7 @@ def workload_of(settings: TrialSettings, name: str, site: Site, *, folder: Path)
         guarantee=settings.guarantee,
         partitions=settings.partitions,
         database_url=site.database_url,
-        state_dir=str(folder / "state") if settings.workload is Shape.COUNT else None,
+        state_dir=str(folder / "state") if settings.workload in WITH_STATE else None,
     )
 
 
@@ -44,7 +44,7 @@ def make_topics(client: Mapping[str, str], workload: WorkloadSettings) -> None:
     admin = AdminClient({**client, "log_level": 2})
     topics = [
         NewTopic(name, workload.partitions, replication_factor=_CLUSTERS_OWN)
-        for name in (workload.source, *workload.sinks)
+        for name in (*workload.sources, *workload.sinks)
     ]
     for future in admin.create_topics(topics, operation_timeout=_ADMIN_TIMEOUT_S).values():
         future.result(_ADMIN_TIMEOUT_S)

@@ -102,7 +102,7 @@ class Trial:
                 self.sql.prepare(account_name(number) for number in range(self.settings.accounts))
             outcome = self._run()
             if outcome.violations:
-                self.export(outcome, self.site, (self.workload.source, *self.workload.sinks))
+                self.export(outcome, self.site, (*self.workload.sources, *self.workload.sinks))
             return outcome
         finally:
             if self.sql is not None:
@@ -139,7 +139,7 @@ class Trial:
         crews = Crews(crew, dispatchers)
         feed = Feed(
             site.reach(proxied=True),
-            workload.source,
+            workload.sources,
             endless_ticks(seed=settings.seed, accounts=settings.accounts),
             rate_per_s=settings.rate_per_s,
         )
@@ -157,7 +157,7 @@ class Trial:
         ]
         aborter = Aborter(site.reach(), workload.sinks, partitions=workload.partitions, name=workload.name)
         crowd = GroupCrowd(
-            site.reach(proxied=True), workload.group, workload.source, session_timeout_ms=SESSION_TIMEOUT_MS
+            site.reach(proxied=True), workload.group, workload.sources, session_timeout_ms=SESSION_TIMEOUT_MS
         )
         world = World(
             workers=crew,
@@ -176,7 +176,7 @@ class Trial:
         injector = Injector(strikes, FAULTS, world, settings.seed)
         try:
             with GroupWatch(
-                site.bootstrap, workload.group, [workload.source], workload.sinks, client=site.client
+                site.bootstrap, workload.group, workload.sources, workload.sinks, client=site.client
             ) as watch:
                 crews.start()
                 self._await_members(watch, crew)
@@ -317,7 +317,7 @@ class Trial:
         workload, site = self.workload, self.site
         try:
             return committed_offsets(
-                site.bootstrap, workload.group, [workload.source], timeout_s=_STABLE_TIMEOUT_S, client=site.client
+                site.bootstrap, workload.group, workload.sources, timeout_s=_STABLE_TIMEOUT_S, client=site.client
             )
         except KafkaException as error:
             self._problem("pending-offsets", [f"no stable offsets of {workload.group}: {error.args[0].str()}"])
@@ -337,25 +337,28 @@ class Trial:
         )
 
     def _inputs(self, feed: Feed) -> History:
-        """The input topic itself: each acknowledged event is there once, as it was sent."""
-        site, source = self.site, self.workload.source
-        view = read_view(
-            site.bootstrap, source, identify=identity_from_header, timeout_s=_READ_TIMEOUT_S, client=site.client
-        )
+        """The input topics themselves: each acknowledged event is there once, as it was sent."""
+        site = self.site
         return History(
             expected=tuple(
                 Expected(
                     source,
                     tick.event,
                     tick.key,
-                    group=tick.event,
+                    group=f"{source} {tick.event}",
                     sequence=tick.number,
                     body_hash=body_hash(tick.body()),
                 )
+                for source, placed in feed.placed.items()
                 for tick in feed.sent
-                if tick.event in feed.positions
+                if tick.event in placed
             ),
-            views=(view,),
+            views=tuple(
+                read_view(
+                    site.bootstrap, source, identify=identity_from_header, timeout_s=_READ_TIMEOUT_S, client=site.client
+                )
+                for source in self.workload.sources
+            ),
         )
 
     # -- parts

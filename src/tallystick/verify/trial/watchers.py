@@ -131,7 +131,9 @@ class GroupCrowd:
 
     MEMBERS_MAX: Final = 8
 
-    def __init__(self, client: Mapping[str, str], group: str, topic: str, *, session_timeout_ms: int) -> None:
+    def __init__(
+        self, client: Mapping[str, str], group: str, topics: Sequence[str], *, session_timeout_ms: int
+    ) -> None:
         self._settings: dict[str, str | int | bool] = {
             **client,
             "group.id": group,
@@ -142,7 +144,7 @@ class GroupCrowd:
             "isolation.level": "read_committed",
             "log_level": 0,
         }
-        self._topic = topic
+        self._topics = list(topics)
         self._members: list[tuple[threading.Event, threading.Thread]] = []
 
     def join(self) -> None:
@@ -156,7 +158,7 @@ class GroupCrowd:
         from confluent_kafka import Consumer
 
         consumer = Consumer(self._settings)
-        consumer.subscribe([self._topic])
+        consumer.subscribe(self._topics)
         try:
             while not leaving.is_set():
                 consumer.poll(0.1)  # takes its share, and whatever it polls is never committed

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tallystick.cli.restore_bar import restore_bar
 from tallystick.errors import ConfigurationError
 from tallystick.listening import loopback_address
 from tallystick.pipeline.guarantee import Guarantee
@@ -76,17 +79,17 @@ def run(
     }
     try:
         watching = None if metrics_listen is None else _watching(metrics_listen, folder)
-        if watching is not None:
+        bar = restore_bar(folder, slots) if sys.stderr.isatty() else nullcontext()
+        if watching is not None or sys.stderr.isatty():
             options["view-dir"] = folder
-        code = run_supervised(
-            SupervisorConfig(
-                command=worker_command(app, bootstrap=bootstrap, options=options),
-                slots=slots,
-                run_dir=folder,
-                max_restarts=max_restarts,
-            ),
-            watching=watching,
+        config = SupervisorConfig(
+            command=worker_command(app, bootstrap=bootstrap, options=options),
+            slots=slots,
+            run_dir=folder,
+            max_restarts=max_restarts,
         )
+        with bar:
+            code = run_supervised(config, watching=watching)
     except ConfigurationError as error:
         typer.echo(f"tallystick run: {error}", err=True)
         code = 78

@@ -85,6 +85,7 @@ class StepLoop:
         self._clock = clock or SystemClock()
         self._own_counters = Counters()
         self._delivery: Delivery | None = None
+        self._state: StepState | None = None
         self._assignment: Assignment | None = None
         self._turn_ms = self._clock.monotonic_ms()
 
@@ -110,6 +111,7 @@ class StepLoop:
             turn_ms=self._turn_ms,
             turn_limit_ms=int(self._consumer_settings.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS)),
             lag=lags(owned, known, taken=counters.taken, committed=counters.positions, waiting=waiting),
+            restoring=None if self._state is None else self._state.restoring,
         )
 
     def stop(self) -> None:
@@ -140,7 +142,7 @@ class StepLoop:
         cluster_id = making.patience.call("cluster", making.cluster.cluster_id)
         facts = needed_topics(plan, making.cluster, making.patience)
         if plan.state is not None:
-            state = self._step_state(plan.state, making, cluster_id, facts)
+            state = self._state = self._step_state(plan.state, making, cluster_id, facts)
             closing.callback(state.close)
             making = replace(making, state=state)
         ids = EventIds(cluster_id, {name: facts[name].topic_id for name in plan.sources})

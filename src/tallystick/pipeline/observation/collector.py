@@ -25,6 +25,8 @@ _TOTALS: Final = {
     "commits": "Batches that were committed.",
     "assignments": "Times that partitions were assigned.",
     "lost_assignments": "Times that the group took partitions away without asking.",
+    "late_events": "Events whose windows were closed, dropped or given to a topic of their own.",
+    "duplicates": "Events left out because their id was processed before.",
     "lost_records": "Outputs given up under at-most-once.",
 }
 _BY_CAUSE: Final = {
@@ -93,8 +95,13 @@ def _moments(steps: list[tuple[str, StepView]]) -> Iterable[Metric]:
     lag = GaugeMetricFamily(
         f"{_PREFIX}lag_offsets", "From what was committed to the last stable offset.", labels=[*_PLACE, "partition"]
     )
+    restoring = GaugeMetricFamily(
+        f"{_PREFIX}restoring_offsets", "Changelog offsets that partitions wait for.", labels=_PLACE
+    )
     for slot, step in steps:
         place = [slot, step.step]
+        read, of = step.restoring or (0, 0)
+        restoring.add_metric(place, max(0, of - read))
         batches.add_metric(place, step.batches_took.histogram().buckets(), step.batches_took.sum_s)
         commits.add_metric(place, step.commits_took.histogram().buckets(), step.commits_took.sum_s)
         partitions.add_metric(place, step.partitions)
@@ -102,4 +109,4 @@ def _moments(steps: list[tuple[str, StepView]]) -> Iterable[Metric]:
         polled.add_metric(place, step.turn_age_s)
         for partition, behind in step.lag.items():
             lag.add_metric([*place, partition], behind)
-    yield from (batches, commits, partitions, age, polled, lag)
+    yield from (batches, commits, partitions, age, polled, lag, restoring)

@@ -38,7 +38,8 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     ``totals`` are ``Counters.snapshot()``. ``lag`` is, for each owned partition ``topic-number``, how many offsets lie
     between what this process committed and the last stable offset; absent where that is not known yet. Ages are in
     seconds; ``turn_age_s`` is how long ago the step polled last. ``turn_limit_s`` is ``max.poll.interval.ms``: a step
-    that is busy for longer loses its partitions.
+    that is busy for longer loses its partitions. ``restoring`` is how many offsets of changelogs are read, and of how
+    many, in partitions that wait for their state; None while none does.
     """
 
     step: str
@@ -50,9 +51,20 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     turn_age_s: float
     turn_limit_s: float
     open_transaction_age_s: float | None = None
+    restoring: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, step: str, counters: Counters, *, now_ms: int, turn_ms: int, turn_limit_ms: int, lag: Lag) -> Self:
+    def of(
+        cls,
+        step: str,
+        counters: Counters,
+        *,
+        now_ms: int,
+        turn_ms: int,
+        turn_limit_ms: int,
+        lag: Lag,
+        restoring: tuple[int, int] | None = None,
+    ) -> Self:
         """Made of counters and of monotonic times in milliseconds."""
         since_ms = counters.open_since_ms
         return cls(
@@ -65,6 +77,7 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
             turn_age_s=max(0, now_ms - turn_ms) / 1000,
             turn_limit_s=turn_limit_ms / 1000,
             open_transaction_age_s=None if since_ms is None else max(0, now_ms - since_ms) / 1000,
+            restoring=restoring,
         )
 
 

@@ -67,8 +67,9 @@ class Restoration:
     @property
     def offsets(self) -> tuple[int, int]:
         """Offsets read, of those to be read."""
-        read = sum(one.offset - one.log_start for one in self.readings.values())
-        return read, sum(max(0, one.target - one.log_start) for one in self.readings.values())
+        readings = list(self.readings.values())
+        read = sum(max(0, one.offset - one.log_start) for one in readings)
+        return read, sum(max(0, one.target - one.log_start) for one in readings)
 
 
 class Restorer:

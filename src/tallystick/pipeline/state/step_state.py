@@ -95,10 +95,13 @@ class StepState:
         return self._restorer.records
 
     @property
-    def offsets(self) -> tuple[int, int]:
-        """Changelog offsets read, of those to be read, in the restorations that run."""
+    def restoring(self) -> tuple[int, int] | None:
+        """Changelog offsets read, of those to be read, in the restorations that run; None if none does.
+
+        May be asked from any thread.
+        """
         found = [one.offsets for one in list(self._restorations.values())]
-        return sum(read for read, _ in found), sum(of for _, of in found)
+        return (sum(read for read, _ in found), sum(of for _, of in found)) if found else None
 
     def lane(self, number: int, lanes: int) -> LaneState:
         """What one lane of ``lanes`` works with."""

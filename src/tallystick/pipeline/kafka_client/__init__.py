@@ -19,7 +19,7 @@ from tallystick.pipeline.kafka_client.acknowledged import (
 from tallystick.pipeline.kafka_client.cluster import Cluster
 from tallystick.pipeline.kafka_client.consumer import GroupConsumer, RebalanceListener
 from tallystick.pipeline.kafka_client.failures import MemberFenced, OutputRefused, failure_of, translate
-from tallystick.pipeline.kafka_client.follower import Followed, Follower, LogRecord
+from tallystick.pipeline.kafka_client.follower import Followed, Follower, Look
 from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
 from tallystick.pipeline.kafka_client.partitions import Partition
 from tallystick.pipeline.kafka_client.producer import Producer
@@ -34,7 +34,7 @@ __all__ = [
     "Follower",
     "GroupConsumer",
     "GroupMetadata",
-    "LogRecord",
+    "Look",
     "MemberFenced",
     "Membership",
     "OutputRefused",

@@ -5,7 +5,7 @@ Owns: ``Follower``. Must not know: what the records say. It belongs to no group 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,19 +15,29 @@ from tallystick.pipeline.error_classes import Operation, classify
 from tallystick.pipeline.kafka_client.failures import failure_of
 from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.partitions import Partition
+from tallystick.pipeline.polled import Message
 
 _BATCH: Final = 10_000
 _PASSING: Final = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT", "_AUTO_OFFSET_RESET"})
 
-LogRecord = tuple[int, bytes | None, bytes | None, "list[tuple[str, bytes]] | None"]
-"""Offset, key, value, headers."""
+Headers = Sequence[tuple[str, bytes]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Records of one partition, by columns; ``headers`` are asked for by index, because few are looked at."""
+
+    offsets: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Callable[[int], Headers]
 
 
 @dataclass(slots=True)
-class Followed:
-    """What one look brought: records by partition, and the offset that each partition is read up to."""
+class Look:
+    """What one look brought."""
 
-    records: dict[Partition, list[LogRecord]] = field(default_factory=dict)
+    records: dict[Partition, Followed] = field(default_factory=dict)
     ends: dict[Partition, int] = field(default_factory=dict)
     """Partitions without a committed record left, at this offset."""
     out_of_range: set[Partition] = field(default_factory=set)
@@ -60,30 +70,60 @@ class Follower:
     def leave(self, partitions: Iterable[Partition]) -> None:
         self._consumer.incremental_unassign([TopicPartition(*partition) for partition in partitions])
 
-    def look(self, timeout_s: float) -> Followed:
+    def look(self, timeout_s: float) -> Look:
         """What is here; waits for the first of it."""
-        found = Followed()
-        messages = self._consumer.consume(1, timeout_s)  # a fuller list would be waited for
+        messages: list[Any] = self._consumer.consume(1, timeout_s)  # a fuller list would be waited for
         if messages:
             messages += self._consumer.consume(_BATCH, 0)
-        for message in messages:
-            place = (str(message.topic()), int(message.partition() or 0))
-            error = message.error()
-            if error is None:
-                record = (int(message.offset() or 0), message.key(), message.value(), message.headers())
-                found.records.setdefault(place, []).append(record)  # type: ignore[arg-type]
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's name of a public code
-                found.ends[place] = int(message.offset() or 0)
-            else:
-                self._failed(place, error, found)
+        found = Look()
+        # By identity: confluent-kafka's errors cannot be compared with None.
+        if messages and any(error is not None for error in map(type(messages[0]).error, messages)):
+            messages = [message for message in messages if not self._is_news(message, found)]
+        for place, some in _by_partition(messages).items():
+            found.records[place] = _followed(some)
         return found
+
+    def _is_news(self, message: Any, found: Look) -> bool:
+        """Whether it is no record, but says something."""
+        error = message.error()
+        if error is None:
+            return False
+        place = (str(message.topic()), int(message.partition() or 0))
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's name of a public code
+            found.ends[place] = int(message.offset() or 0)
+        else:
+            self._failed(place, error, found)
+        return True
 
     def close(self) -> None:
         self._consumer.close()
 
-    def _failed(self, place: Partition, error: KafkaError, found: Followed) -> None:
+    def _failed(self, place: Partition, error: KafkaError, found: Look) -> None:
         failure = failure_of(error)
         if failure.name == "_AUTO_OFFSET_RESET":
             found.out_of_range.add(place)
         elif failure.name not in _PASSING and not failure.retriable:
             raise classify(failure, Operation.CONSUME)(f"reading {place[0]}-{place[1]}: {failure.name}: {failure.text}")
+
+
+def _by_partition(messages: Sequence[Message]) -> dict[Partition, list[Message]]:
+    if not messages:
+        return {}
+    kind = type(messages[0])
+    places = list(zip(map(kind.topic, messages), map(kind.partition, messages), strict=True))
+    if places.count(places[0]) == len(places):
+        return {places[0]: list(messages)}
+    found: dict[Partition, list[Message]] = {}
+    for place, message in zip(places, messages, strict=True):
+        found.setdefault(place, []).append(message)
+    return found
+
+
+def _followed(messages: Sequence[Message]) -> Followed:
+    kind = type(messages[0])
+    offsets, keys, values = (
+        list(map(kind.offset, messages)),
+        list(map(kind.key, messages)),
+        list(map(kind.value, messages)),
+    )
+    return Followed(offsets, keys, values, lambda index: messages[index].headers())  # type: ignore[arg-type, return-value]

@@ -149,13 +149,9 @@ class LocalFile:
 
     def _write_entries(self, store: str, entries: Iterable[Entry]) -> None:
         table, timed = self._tables[store], self._stores[store]
-        kept: list[tuple[bytes, bytes, int | None]] = []
-        deleted: list[tuple[bytes]] = []
-        for key, value in entries:
-            if value is None:
-                deleted.append((key,))
-            else:
-                kept.append((key, value, time_of(value) if timed else None))
+        entries = list(entries)
+        kept = [(key, value, time_of(value) if timed else None) for key, value in entries if value is not None]
+        deleted = [(key,) for key, value in entries if value is None]
         if kept:
             self._connection.executemany(
                 f"INSERT INTO {table} VALUES (?, ?, ?) ON CONFLICT (k) DO UPDATE SET v = excluded.v, t = excluded.t",  # noqa: S608

@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from tallystick.killpoints import declare, reach
-from tallystick.pipeline.kafka_client import Cluster, Follower, LogRecord, Partition
+from tallystick.pipeline.kafka_client import Cluster, Followed, Follower, Partition
 from tallystick.pipeline.patience import GaveUp, Patience
 from tallystick.pipeline.state.changelogs import Changelog
 from tallystick.pipeline.state.local_file import Mark, Origin, Proof
@@ -217,7 +217,7 @@ class Restorer:
             for place, reading in one.readings.items():
                 if one.state.closed:
                     break
-                if records := found.records.get(place):
+                if (records := found.records.get(place)) is not None:
                     self._apply(one, reading, place, records)
                 if place in found.out_of_range:
                     self._rebuild(one, reading, place, "the changelog does not reach the copy")
@@ -225,24 +225,25 @@ class Restorer:
                     self._at_end(one, reading, place, end)
             self._look_after(one)
 
-    def _apply(self, one: Restoration, reading: _Reading, place: Partition, records: Sequence[LogRecord]) -> None:
+    def _apply(self, one: Restoration, reading: _Reading, place: Partition, records: Followed) -> None:
+        first, count = 0, len(records.offsets)
         if reading.expected is not None:
-            offset, _, _, headers = records[0]
-            if not proves(reading.expected, offset, _token(headers)):
+            if not proves(reading.expected, records.offsets[0], _token(records.headers(0))):
                 self._rebuild(one, reading, place, f"the changelog has another record at {reading.expected.offset}")
                 return
             reading.expected = None
-            records = records[1:]
-        if not records:
+            first = 1
+        if first == count:
             return
-        for offset, _, _, headers in reversed(records):
-            if (token := _token(headers)) is not None:
-                reading.proof = Proof(offset, token)
+        for index in range(count - 1, first - 1, -1):
+            if (token := _token(records.headers(index))) is not None:
+                reading.proof = Proof(records.offsets[index], token)
                 break
-        reading.offset = records[-1][0] + 1
-        reading.records += len(records)
-        self.records += len(records)
-        entries = [(key, value) for _, key, value, _ in records if key is not None]
+        reading.offset = records.offsets[-1] + 1
+        reading.records += count - first
+        self.records += count - first
+        pairs = zip(records.keys[first:], records.values[first:], strict=True)
+        entries = [(key, value) for key, value in pairs if key is not None]
         one.state.apply(reading.changelog.store, entries, self._mark(reading))
         one.moved_ms = self._patience.clock.monotonic_ms()
         reach(RESTORING)

@@ -22,7 +22,7 @@ from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.exactly_once import ExactlyOnce
 from tallystick.pipeline.functions import FunctionProcessor
-from tallystick.pipeline.kafka_client import Cluster, Followed, Follower, LogRecord, Membership, Partition, Producer
+from tallystick.pipeline.kafka_client import Cluster, Followed, Follower, Look, Membership, Partition, Producer
 from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.policy import ErrorPolicy
 from tallystick.pipeline.records import Output, Record
@@ -30,6 +30,9 @@ from tallystick.pipeline.starts import TopicFacts
 from tallystick.pipeline.state import Changelog, StepState
 from tallystick.pipeline.strategy import Parts
 from tallystick.pipeline.work import BatchWork
+
+LogRecord = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""Offset, key, value, headers."""
 
 SOURCE = Topic("in", bytes)
 COUNTS = Store("counts", key=str, value=int)
@@ -202,11 +205,12 @@ class LogFollower(Follower):
         for place in partitions:
             del self._at[place]
 
-    def look(self, timeout_s: float) -> Followed:
-        found, log = Followed(), self._world.log
+    def look(self, timeout_s: float) -> Look:
+        found, log = Look(), self._world.log
         for place, offset in self._at.items():
             if records := log.read(place, offset)[: self._world.look_records]:
-                found.records[place] = records
+                offsets, keys, values, headers = zip(*records, strict=True)
+                found.records[place] = Followed(offsets, keys, values, headers.__getitem__)
                 self._at[place] = records[-1][0] + 1
             else:
                 found.ends[place] = self._at[place] = max(offset, log.last_stable(place))

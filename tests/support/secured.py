@@ -105,6 +105,16 @@ def only_these(admin: WireClient, *acls: Acl) -> None:
         time.sleep(0.005)
 
 
+def take_away(admin: WireClient, entry: Acl) -> None:
+    """Remove one entry, and wait until the broker goes without it."""
+    wanted = AclFilter(entry.resource_type, entry.resource_name, entry.pattern_type, None, None, 1, 1)
+    admin.ask("delete_acls", _ACLS_VERSION, filters=(_filter("DeleteAclsFilter", wanted),))
+    deadline = time.monotonic() + WAIT_S
+    while _described(admin, wanted):
+        assert time.monotonic() < deadline, "the entry did not go"
+        time.sleep(0.005)
+
+
 def _creation(entry: Acl) -> object:
     return nested(
         "create_acls",

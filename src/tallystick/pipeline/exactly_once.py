@@ -15,6 +15,7 @@ import structlog
 from tallystick.errors import (
     AbortableError,
     AmbiguousOutcome,
+    ConfigurationError,
     FatalError,
     FencedError,
     IllegalTransition,
@@ -23,7 +24,7 @@ from tallystick.errors import (
 from tallystick.killpoints import reach
 from tallystick.pipeline import places
 from tallystick.pipeline.batch import Batch
-from tallystick.pipeline.cycle import FINAL_PHASES, STOPPABLE_PHASES, Action, Cycle, Event
+from tallystick.pipeline.cycle import FINAL_PHASES, OPEN_PHASES, STOPPABLE_PHASES, Action, Cycle, Event, Phase
 from tallystick.pipeline.kafka_client import Membership, OutputRefused, Producer
 from tallystick.pipeline.patience import GaveUp, StopAsked
 from tallystick.pipeline.records import Output
@@ -35,6 +36,8 @@ log = structlog.get_logger(__name__)
 _RETRIES_IN_TRANSACTION: Final = 5
 _UNBLAMED_ABORTS_IN_A_ROW: Final = 100
 _PRODUCERS_IN_A_ROW: Final = 10
+_DEADLINES_IN_A_ROW: Final = 4
+"""Each of them takes the transaction's whole time."""
 _MEMBERSHIP_EVENTS: Final = {
     "assigned": Event.ASSIGNED,
     "revoking": Event.REVOKING,
@@ -136,8 +139,7 @@ class ExactlyOnce:
         except WorkFailed as failure:
             self._fail("step-failed", failure)
         except OutputRefused as error:
-            self._parts.work.output_refused(self._current_batch(), error)
-            self._fail("output-refused", error)
+            self._output_refused(error)
         except WorkPostponed as failure:
             self._fail("step-postponed", failure)
             self._pause_after_blameless_abort(failure)
@@ -153,6 +155,22 @@ class ExactlyOnce:
             self._lose_producer("ambiguous", error)
         except FatalError as error:
             self._lose_producer("fatal", error)
+        except ConfigurationError as error:
+            self._misconfigured(error)
+
+    def _output_refused(self, error: OutputRefused) -> None:
+        try:
+            self._parts.work.output_refused(self._current_batch(), error)
+        except WorkStopped as failure:
+            self._abort_and_raise(failure)
+        self._fail("output-refused", error)
+
+    def _misconfigured(self, error: ConfigurationError) -> None:
+        """It would fail again in the same way: end what is open, and stop."""
+        if self._cycle.phase in OPEN_PHASES or self._cycle.phase is Phase.ENDING:
+            self._fail("configuration", error)
+            self._run_until_idle()
+        raise error
 
     def _again(self, action: Action, error: RetriableError) -> None:
         """Retriable: the same call again, a few times; then it is abortable (rules 11 and 12)."""
@@ -199,10 +217,21 @@ class ExactlyOnce:
         self._state_unsure = True
         self._discard_producer()
         self._producers_in_a_row += 1
-        if self._producers_in_a_row > _PRODUCERS_IN_A_ROW:
+        if self._producers_in_a_row > (_DEADLINES_IN_A_ROW if cause == "deadline" else _PRODUCERS_IN_A_ROW):
             cause_error = error if isinstance(error, BaseException) else None
+            if cause == "deadline":
+                self._discard_producer()
+                raise self._too_little_time() from cause_error
             self._give_up(f"{self._producers_in_a_row} producers in a row were lost, the last: {error}", cause_error)
         self._parts.patience.pause(self._producers_in_a_row)
+
+    def _too_little_time(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._producers_in_a_row} transactions in a row took longer than "
+            f"transaction.timeout.ms={self._parts.transaction_timeout_ms}",
+            rule=4,
+            remedy="Lower batch_records, raise transaction.timeout.ms (below session.timeout.ms), or speed up the step",
+        )
 
     def _fenced(self, error: FencedError) -> None:
         """A newer owner exists, unless the coordinator only bumped the epoch when our own time ran out (rule 14)."""

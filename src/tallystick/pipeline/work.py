@@ -13,6 +13,7 @@ import structlog
 from tallystick.errors import (
     AbortableError,
     AmbiguousOutcome,
+    ConfigurationError,
     RetriableError,
     TallystickError,
 )
@@ -109,9 +110,18 @@ class BatchWork:
             self.failures.done(record)
 
     def output_refused(self, batch: Batch, error: Exception) -> None:
-        """Kafka will never take an output of this batch: find the record, and condemn it when its tries are used up."""
+        """Kafka will never take an output of this batch: find the record, and condemn it when its tries are used up.
+
+        ``WorkStopped`` if it is condemned already: then it is its dead letter that Kafka does not take.
+        """
         if len(batch.records) > 1:
             self.failures.batch_failed(batch.records)
+        elif self.failures.verdict(batch.records[0]) is not None:
+            stopped = ConfigurationError(
+                f"the dead letter of {_place(batch.records[0])} is refused as well: {error}",
+                remedy=f"Raise max.message.bytes of {self._dead_letter_topic}, and message.max.bytes of the producer",
+            )
+            raise WorkStopped(str(stopped), stopped) from error
         elif self.failures.record_failed(batch.records[0]) >= self._policy.tries:
             self.failures.condemn(batch.records[0], error)
 

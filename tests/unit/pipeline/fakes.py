@@ -166,10 +166,10 @@ class QuickPatience(Patience):
 class Bench:
     """A strategy's parts, all fake, with one journal of what was done in which order."""
 
-    def __init__(self, policy: ErrorPolicy = DEAD_LETTER) -> None:
+    def __init__(self, policy: ErrorPolicy = DEAD_LETTER, clock: ManualClock | None = None) -> None:
         self.journal: list[str] = []
         self.script: dict[str, list[BaseException]] = {}
-        self.clock = ManualClock(start_ms=1_000_000)
+        self.clock = clock or ManualClock(start_ms=1_000_000)
         self.processor = Copy()
         self.producers: list[FakeProducer] = []
         self.holder: str | None = MEMBER.member_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.pipeline.fakes import TRANSACTION_TIMEOUT_MS, Bench, batch, record
 
+from tallystick.clock import ManualClock
 from tallystick.errors import (
     AbortableError,
     AmbiguousOutcome,
@@ -339,3 +340,54 @@ def test_closing_lets_go_of_the_producer() -> None:
     strategy.close()
     assert bench.journal == ["discard"]
     assert strategy.cycle.phase is Phase.STOPPED
+
+
+def test_a_dead_letter_that_kafka_refuses_as_well_stops_the_step() -> None:
+    bench = Bench(ErrorPolicy(tries=1))
+    strategy = started(bench)
+    bench.script["produce"] = [OutputRefused("too large")] * 2
+    strategy.deliver(batch(record(0)))
+    with pytest.raises(WorkStopped, match="dead letter of in-0@0") as stopped:
+        strategy.deliver(batch(record(0)))
+    assert isinstance(stopped.value.cause, ConfigurationError)
+    assert "max.message.bytes of dead" in str(stopped.value)
+    assert bench.journal[-2:] == ["abort", "rewind"]
+
+
+def test_what_would_fail_again_in_the_same_way_aborts_and_stops() -> None:
+    bench = Bench()
+    strategy = started(bench)
+    bench.script["delivery"] = [ConfigurationError("topic 'typo' is not there")]
+    with pytest.raises(ConfigurationError, match="typo"):
+        strategy.deliver(ONE)
+    assert bench.journal[-2:] == ["abort", "rewind"]
+    assert bench.committed == []
+
+
+def test_a_step_that_never_fits_its_transactions_time_says_so() -> None:
+    bench = Bench()
+    strategy = started(bench)
+    bench.processor.failing = lambda _records: bench.clock.advance(by_ms=TRANSACTION_TIMEOUT_MS + 1)
+    with pytest.raises(ConfigurationError, match=f"transaction.timeout.ms={TRANSACTION_TIMEOUT_MS}") as refusal:
+        deliver_for_ever(strategy)
+    assert refusal.value.rule == 4
+    assert bench.counters.producers_discarded == {"deadline": 5}
+
+
+class JumpingClock(ManualClock):
+    """Its wall clock jumps an hour back and a day ahead, in turns."""
+
+    jump_ms = 0
+
+    def now_ms(self) -> int:
+        self.jump_ms = -3_600_000 if self.jump_ms > 0 else 86_400_000
+        return super().now_ms() + self.jump_ms
+
+
+def test_a_jump_of_the_wall_clock_changes_nothing() -> None:
+    bench = Bench(clock=JumpingClock(start_ms=1_000_000))
+    strategy = started(bench)
+    for offset in range(3):
+        strategy.deliver(batch(record(offset)))
+    assert [output.event_id for output in bench.committed] == [record(offset).event_id for offset in range(3)]
+    assert bench.counters.producers_discarded == {}

@@ -13,9 +13,9 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from tallystick.errors import AbortableError, RetriableError
+from tallystick.errors import AbortableError, ConfigurationError, RetriableError
 from tallystick.ids import EVENT_ID_HEADER, EventId
-from tallystick.pipeline.error_classes import REFUSALS, Failure, Operation, classify, poisons
+from tallystick.pipeline.error_classes import REFUSALS, UNKNOWN_TOPICS, Failure, Operation, classify, poisons
 from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, OutputRefused, failure_of, translate
 from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
@@ -60,7 +60,10 @@ class Producer:
         self._suspicion: str | None = None
         self._losses_at_init: int | None = None
         self._failed: Failure | None = None
+        self._failed_topic: str | None = None
         self._failed_count = 0
+        self._written: list[Sequence[Output]] = []
+        """Of the open transaction: an error that names no topic is told with all of them."""
         self._fatal: Exception | None = None
         self._producer = confluent_kafka.Producer(
             {
@@ -87,11 +90,13 @@ class Producer:
 
     def begin(self) -> None:
         self._failed, self._failed_count = None, 0
+        self._written = []
         self.delivered = {}
         self._call(Operation.BEGIN, self._producer.begin_transaction)
 
     def produce(self, outputs: Sequence[Output]) -> int:
         """Hand records to librdkafka, in order; their number. A full queue is waited for, up to ten seconds each."""
+        self._written.append(outputs)
         if isinstance(outputs, Column):
             self._produce_column(outputs)
         elif isinstance(outputs, Numbered):
@@ -136,7 +141,7 @@ class Producer:
         if isinstance(error, KafkaException):
             raise self._refused(error, output) from error
         for _attempt in range(100):
-            self._producer.poll(0.1)
+            self._serve(0.1)
             try:
                 self._producer.produce(output.topic, output.value, output.key, *_given(output, output.event_id))
             except BufferError:
@@ -162,14 +167,22 @@ class Producer:
         return count
 
     def raise_if_poisoned(self) -> None:
-        """``AbortableError`` if a delivery of this transaction failed (rule 16)."""
+        """``AbortableError`` if a delivery of this transaction failed (rule 16), or another error if it would again."""
         if self._fatal is not None:
             raise self._fatal
         if self._failed is not None:
-            kind = OutputRefused if self._failed.code in REFUSALS else AbortableError
-            raise kind(
-                f"{self._failed_count} deliveries of {self._name} failed: {self._failed.name}: {self._failed.text}"
+            failure = self._failed
+            said = (
+                f"{self._failed_count} deliveries of {self._name} failed, the first to topic {self._failed_topic!r}: "
+                f"{failure.name}: {failure.text}"
             )
+            if failure.code in REFUSALS:
+                raise OutputRefused(said)
+            if failure.code in UNKNOWN_TOPICS:
+                raise ConfigurationError(said, remedy="Create the topic, or name it in the step's emits=[...]")
+            if classify(failure, Operation.PRODUCE) is ConfigurationError:
+                raise ConfigurationError(said, remedy="Grant the right, then start again")
+            raise AbortableError(said)
 
     def send_offsets(self, offsets: Mapping[Partition, int], notes: Mapping[str, str], membership: Membership) -> None:
         """Make the offsets part of the transaction, fenced by ``membership``; refused without one (rule 2)."""
@@ -204,6 +217,9 @@ class Producer:
             self.poll()
             self.raise_if_poisoned()  # says which delivery failed, and whether the record is to blame
             raise
+        except ConfigurationError as error:
+            topics = sorted({output.topic for outputs in self._written for output in outputs})
+            raise ConfigurationError(f"{error}. The transaction wrote to {topics}") from error
         self.poll()
         self.raise_if_poisoned()
 
@@ -213,7 +229,13 @@ class Producer:
 
     def poll(self) -> None:
         """Serve call-backs: delivery reports, log lines, statistics."""
-        self._producer.poll(0)
+        self._serve(0)
+
+    def _serve(self, timeout_s: float) -> None:
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:  # a fatal error comes out of it too; whatever is called next raises it
+            self._fatal = self._fatal or translate(error, Operation.PRODUCE, self._name)
 
     def discard(self) -> None:
         """Let go of the client without asking the broker for anything; the object is of no use afterwards."""
@@ -244,7 +266,8 @@ class Producer:
             return
         failure = failure_of(error)
         if poisons(failure):
-            self._failed = self._failed or failure
+            if self._failed is None:
+                self._failed, self._failed_topic = failure, message.topic()
             self._failed_count += 1
 
     def _on_error(self, error: KafkaError) -> None:

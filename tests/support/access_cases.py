@@ -154,7 +154,7 @@ _ADD_PARTITIONS: Final = request(
 _ADD_OFFSETS: Final = request("add_offsets_to_txn", 4, transactional_id=IDENTITY, group_id=GROUP, **_PRODUCER)
 _OFFSET_DELETE: Final = request(
     *("offset_delete", 0),
-    group_id="readers-of-nothing",
+    group_id=GROUP,
     topics=rows("offset_delete", 0, "OffsetDeleteRequestTopic", "OffsetDeleteRequestPartition", partition_index=0),
 )
 
@@ -202,6 +202,8 @@ CASES: Final = [
     ),
     Case("offset_commit: the group", _COMMIT, GROUPS, right(G, "READ"), has=_READS_TOPIC),
     Case("offset_commit: the topic", _COMMIT, TOPICS, right(T, "READ"), has=_READS),
+    Case("offset_delete: the group", _OFFSET_DELETE, GROUPS, right(G, "DELETE"), has=_READS_TOPIC),
+    Case("offset_delete: the topic", _OFFSET_DELETE, TOPICS, right(T, "READ"), has=((G, Operation.DELETE),)),
     Case("offset_fetch: the group", _FETCH_OFFSETS, GROUPS, describes(G), has=_READS_TOPIC),
     Case("offset_fetch: the topic", _FETCH_OFFSETS, TOPICS, describes(T), has=_READS),
     Case(

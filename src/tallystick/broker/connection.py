@@ -51,6 +51,7 @@ from tallystick.wire.frames import (
     response_buffers,
 )
 from tallystick.wire.refusals import refusal
+from tallystick.wire.repeated_requests import RepeatedRequests
 from tallystick.wire.shapes import MalformedFrame
 
 logger = structlog.get_logger(__name__)
@@ -97,6 +98,7 @@ class Connection:
             math.inf if self._authentication is None else self._loop.time() + AUTHENTICATION_TIMEOUT_S
         )
         self._at_work: Api | None = None
+        self._requests = RepeatedRequests()
         self._is_finishing = False
         self._finished = asyncio.Event()
         self._transport: asyncio.WriteTransport | None = None
@@ -254,7 +256,7 @@ class Connection:
             authentication=authentication,
             advertised=self._advertised,
         )
-        request = read_request(frame, header)
+        request = self._requests.read(frame, header)
         self._at_work = api
         meter = self._premises.meter
         started = 0.0 if meter is None else perf_counter()

@@ -128,8 +128,3 @@ def classify(failure: Failure, operation: Operation) -> type[TallystickError]:
 def poisons(failure: Failure) -> bool:
     """Whether a failed delivery spoils its transaction: all do but those that an abort itself purged (rule 16)."""
     return failure.code not in _BENIGN_DELIVERY
-
-
-def is_group_change(failure: Failure) -> bool:
-    """Whether the group moved on, so that a rebalance call-back is on its way."""
-    return failure.code in _GROUP_CHANGED

@@ -16,7 +16,7 @@ from tallystick.errors import (
     TallystickError,
 )
 from tallystick.pipeline import error_classes
-from tallystick.pipeline.error_classes import Failure, Operation, classify, is_group_change, poisons
+from tallystick.pipeline.error_classes import Failure, Operation, classify, poisons
 
 MID_TRANSACTION = [Operation.PRODUCE, Operation.SEND_OFFSETS, Operation.BEGIN]
 
@@ -80,7 +80,6 @@ def test_a_forgotten_producer_id_needs_a_new_producer(operation: Operation) -> N
 def test_a_group_that_moved_on_costs_the_transaction_only(code: int) -> None:
     assert classify(failure(code), Operation.SEND_OFFSETS) is AbortableError
     assert classify(failure(code), Operation.COMMIT_OFFSETS) is AbortableError
-    assert is_group_change(failure(code))
 
 
 def test_no_authorization_is_for_a_person() -> None:

@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     )
     from tallystick.boundary.providers.stripe_like import StripeLike, charge_body
     from tallystick.boundary.schema import create_tables
+    from tallystick.boundary.sinks import Append, InsertIfAbsent, UpsertNewest
     from tallystick.boundary.sql_batch import EffectCounts
     from tallystick.boundary.sql_effect import SqlEffect
 
 _WHERE = {
+    "Append": "sinks",
     "Attempt": "effect_ledger",
     "BatchFunction": "handlers",
     "BatchHandler": "handlers",
@@ -61,6 +63,7 @@ _WHERE = {
     "EffectLedger": "effect_ledger",
     "Event": "effects",
     "Handler": "handlers",
+    "InsertIfAbsent": "sinks",
     "IntentConflict": "effect_ledger",
     "KeyReuseError": "provider",
     "LookUp": "provider",
@@ -81,6 +84,7 @@ _WHERE = {
     "State": "effects",
     "StripeLike": "providers.stripe_like",
     "Told": "effect_ledger",
+    "UpsertNewest": "sinks",
     "add_to_outbox": "outbox",
     "charge_body": "providers.stripe_like",
     "create_tables": "schema",
@@ -91,6 +95,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "Append",
     "Attempt",
     "BatchFunction",
     "BatchHandler",
@@ -104,6 +109,7 @@ __all__ = [
     "EffectLedger",
     "Event",
     "Handler",
+    "InsertIfAbsent",
     "IntentConflict",
     "KeyReuseError",
     "LookUp",
@@ -124,6 +130,7 @@ __all__ = [
     "State",
     "StripeLike",
     "Told",
+    "UpsertNewest",
     "add_to_outbox",
     "charge_body",
     "create_tables",

@@ -103,6 +103,13 @@ def _inbox_positions(op: Operations) -> None:
         sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("scope", "topic", "partition", name="tallystick_inbox_position_pk"),
     )
+    op.create_table(
+        "tallystick_origin",
+        sa.Column("topic", sa.String(249), primary_key=True),
+        sa.Column("cluster_id", sa.String(100), nullable=False),
+        sa.Column("topic_id", sa.String(36), nullable=False),
+        comment="the topics that offsets in the inbox are of, by ids; kept by the doctor",
+    )
     op.execute(
         "INSERT INTO tallystick_inbox_position "
         "(scope, topic, partition, next_offset, replays, duplicates, updated_at_ms) "

@@ -9,7 +9,7 @@ the transaction that deletes, so that no moment exists in which an event is forg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,6 +48,17 @@ def inbox_sizes(
         query = query.where(_inbox.scope == scope)
     with reading(engine) as connection:
         return [InboxSize(*row) for row in connection.execute(query.order_by(_inbox.scope))]
+
+
+def count_known(engine: Engine, scope: str, event_ids: Sequence[str]) -> int:
+    """How many of these events the inbox remembers."""
+    count = 0
+    with reading(engine) as connection:
+        for start in range(0, len(event_ids), STEP_ROWS):
+            some = set(event_ids[start : start + STEP_ROWS])
+            query = select(func.count()).where(_inbox.scope == scope, _inbox.event_id.in_(some))
+            count += int(connection.execute(query).scalar_one())
+    return count
 
 
 def forget(

@@ -101,6 +101,15 @@ inbox_position = Table(
     PrimaryKeyConstraint("scope", "topic", "partition", name="tallystick_inbox_position_pk"),
 )
 
+origin = Table(
+    "tallystick_origin",
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("cluster_id", String(100), nullable=False),
+    Column("topic_id", String(36), nullable=False),
+    comment="the topics that offsets in the inbox are of, by ids; kept by the doctor",
+)
+
 inbox_horizon = Table(
     "tallystick_inbox_horizon",
     metadata,

@@ -1,4 +1,4 @@
-"""``tallystick inbox``: how large inboxes are, and forgetting what nothing can ask for any more."""
+"""``tallystick inbox``: how large inboxes are, their conflicts, and forgetting what nothing can ask for any more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 inbox: Final = typer.Typer(
-    name="inbox", help="Inboxes of SQL effects: their sizes, and forgetting old rows.", no_args_is_help=True
+    name="inbox", help="Inboxes of SQL effects: sizes, conflicts, forgetting old rows.", no_args_is_help=True
 )
 
 Database = Annotated[str, typer.Option(envvar="TALLYSTICK_DATABASE", help="sqlite:///path or postgresql://...")]
@@ -92,6 +92,59 @@ def forget(
                 on_step=lambda done: progress.update(task, completed=done),
             )
     typer.echo(f"forgot {count:,} of {size.rows:,} rows")
+
+
+@inbox.command("conflicts")
+def list_conflicts(
+    database: Database,
+    scope: Annotated[str | None, typer.Option(help="The effect's name; all of them without.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List events whose id came again with another body. They were not processed: one of the two is wrong.
+
+    The usual cause is an id that does not name the fact: made of a customer instead of an order, say.
+    """
+    from tallystick.boundary.conflicts import conflicts
+
+    with _engine(database) as engine:
+        found = conflicts(engine, scope=scope)
+    rows = [
+        (
+            one["scope"],
+            one["event_id"],
+            _place(one["topic"], one["partition"], one["record_offset"]),
+            _place(one["first_topic"], one["first_partition"], one["first_offset"]),
+            one["times_seen"],
+            _day(one["first_seen_at_ms"]),
+        )
+        for one in found
+    ]
+    columns = ("Scope", "Event id", "Refused at", "Processed at", "Times", "Since")
+    show(columns, rows, as_json=as_json, empty="no conflicts")
+
+
+@inbox.command("show-conflict")
+def show_conflict(
+    scope: Annotated[str, typer.Argument(help="The effect's name.")],
+    event_id: Annotated[str, typer.Argument(help="From 'tallystick inbox conflicts'.")],
+    database: Database,
+) -> None:
+    """Print each refused body of an event, as it came. The processed one stands in its topic."""
+    from tallystick.boundary.conflicts import refused_bodies
+
+    with _engine(database) as engine:
+        bodies = refused_bodies(engine, scope, event_id)
+    if not bodies:
+        raise ConfigurationError(
+            f"no conflict of {event_id} in {scope!r}", remedy="'tallystick inbox conflicts' lists them"
+        )
+    for digest, body in bodies:
+        typer.echo(f"hash {digest}", err=True)
+        typer.echo("(no value)" if body is None else body)
+
+
+def _place(topic: str | None, partition: int | None, offset: int | None) -> str | None:
+    return None if topic is None else f"{topic}-{partition}@{offset}"
 
 
 @contextmanager

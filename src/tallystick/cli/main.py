@@ -20,6 +20,7 @@ from tallystick.cli.broker_check import check
 from tallystick.cli.demo_billing import billing
 from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.dlq import dlq
+from tallystick.cli.doctor import doctor
 from tallystick.cli.effects import effects
 from tallystick.cli.inbox import inbox
 from tallystick.cli.lint import lint
@@ -109,6 +110,7 @@ app.command()(run)
 app.command()(sandbox)
 app.command()(lag)
 app.command()(lint)
+app.command()(doctor)
 app.command()(trace)
 app.command()(migrate)
 demo.command()(guarantees)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -11,8 +12,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 from tests.support.boundary import emitted, record
+from typer.testing import CliRunner
 
 from tallystick.boundary import PerBatch, SqlEffect, take_ownership
+from tallystick.cli.main import app
 from tallystick.errors import ConfigurationError, FencedError, RetriableError
 from tallystick.ids import derived_id
 from tallystick.pipeline.records import Output, Record
@@ -224,3 +227,19 @@ def test_a_batch_function_that_answers_for_all_at_once_is_refused(engine: Engine
     effect = SqlEffect(engine, PerBatch(lambda _connection, _records: [()]), name="book")
     with pytest.raises(ConfigurationError, match=r"1 results for 2 records.*rule 25"):
         effect.process([record(1), record(2)])
+
+
+def test_conflicts_are_listed_and_shown(engine: Engine, booking: Booking) -> None:
+    effect = SqlEffect(engine, booking, name="book")
+    effect.process([record(1, b"ten"), record(1, b"eleven", offset=5), record(1, None, offset=6)])
+    effect.process([record(1, b"eleven", offset=7)])
+    url = str(engine.url)
+    listed = CliRunner().invoke(app, ["inbox", "conflicts", "--database", url, "--json"])
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert {(row["refused_at"], row["processed_at"], row["times"]) for row in rows} == {
+        ("orders-0@5", "orders-0@1", 2),
+        ("orders-0@6", "orders-0@1", 1),
+    }
+    command = ["inbox", "show-conflict", "book", rows[0]["event_id"], "--database", url]
+    assert sorted(CliRunner().invoke(app, command).stdout.splitlines()) == ["(no value)", "eleven"]
+    assert CliRunner().invoke(app, ["inbox", "conflicts", "--database", url, "--scope", "other"]).exit_code == 0

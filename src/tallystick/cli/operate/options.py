@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from tallystick.operate import Cluster
+    from tallystick.operate import ClientSettings, Cluster
 
 Bootstrap = Annotated[
     str | None,
@@ -35,10 +35,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object for
 @contextmanager
 def opened(bootstrap: str | None, command_config: Path | None) -> Iterator[Cluster]:
     """The cluster that the options name."""
-    from tallystick.operate import ClientSettings, Cluster
+    from tallystick.operate import Cluster
+
+    with Cluster(_client_settings(bootstrap, command_config)) as cluster:
+        yield cluster
+
+
+def librdkafka_settings(bootstrap: str | None, command_config: Path | None) -> dict[str, Any]:
+    """The same cluster, for librdkafka."""
+    settings = _client_settings(bootstrap, command_config)
+    return {**settings.for_librdkafka(), "bootstrap.servers": settings.bootstrap}
+
+
+def _client_settings(bootstrap: str | None, command_config: Path | None) -> ClientSettings:
+    from tallystick.operate import ClientSettings
     from tallystick.operate.client_settings import read_properties
 
     properties = read_properties(command_config) if command_config else {}
     fallback = None if properties.get("bootstrap.servers") else "127.0.0.1:9092"
-    with Cluster(ClientSettings.from_properties(bootstrap or fallback, properties)) as cluster:
-        yield cluster
+    return ClientSettings.from_properties(bootstrap or fallback, properties)

@@ -53,6 +53,42 @@ def read_to_end(settings: Mapping[str, Any], topics: Sequence[str], *, timeout_s
         consumer.close()
 
 
+def read_range(
+    settings: Mapping[str, Any], partition: Partition, first: int, end: int, *, timeout_s: float = 60.0
+) -> list[Record]:
+    """The committed records of one partition from offset ``first`` up to, and not including, ``end``."""
+    consumer = Consumer(
+        {
+            **settings,
+            "group.id": "tallystick.reader",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+        }
+    )
+    deadline = time.monotonic() + timeout_s
+    found: list[Record] = []
+    try:
+        consumer.assign([TopicPartition(*partition, first)])
+        while time.monotonic() < deadline:
+            for message in consumer.consume(_READ_BATCH, 0.5):
+                error = message.error()
+                if error is None:
+                    if (message.offset() or 0) >= end:
+                        return found
+                    found.append(_record(message))
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's name of a public code
+                    return found
+                elif error.fatal() or not error.retriable():
+                    raise FatalError(f"reading {partition[0]}-{partition[1]}: {error.str()}")
+            (position,) = consumer.position([TopicPartition(*partition)])
+            if position.offset >= end:
+                return found
+    finally:
+        consumer.close()
+    raise RetriableError(f"{partition[0]}-{partition[1]} was not read up to {end} in time")
+
+
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
     partitions: list[Partition] = []
     for topic in topics:

@@ -102,7 +102,7 @@ class Crowd(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What a fault can reach. ``has_inbox`` is whether the workload goes through an inbox in SQL."""
+    """What a fault can reach. ``places`` are those that a worker can come to."""
 
     workers: Workers
     crowd: Crowd
@@ -112,7 +112,7 @@ class World:
     broker: Server | None = None
     broker_faults: BrokerFaults | None = None
     database: Server | None = None
-    has_inbox: bool = False
+    places: frozenset[str] = frozenset()
     provider: PaymentProvider | None = None
     dispatchers: Workers | None = None
 

@@ -22,8 +22,22 @@ POINTS: Final = {
 """The places of ``kill-at``; those of the inbox are reached by the workload ``sql`` only."""
 
 _INBOX: Final = "inbox."
+_OF_ALL: Final = (
+    "cycle.after-poll",
+    "cycle.after-process",
+    "cycle.after-produce",
+    "cycle.before-commit",
+    "cycle.after-commit",
+)
+"""Those of the other two guarantees as well: they have no transaction."""
 _ARMED_S: Final = 30.0
 _FENCED_S: Final = 60.0
+
+
+def places(*, transactional: bool, inbox: bool) -> frozenset[str]:
+    """Which places a worker can come to."""
+    cycle = [point for point in POINTS if not point.startswith(_INBOX)] if transactional else _OF_ALL
+    return frozenset(cycle) | frozenset(point for point in POINTS if inbox and point.startswith(_INBOX))
 
 
 class KillWorker(Fault):
@@ -47,7 +61,7 @@ class KillAt(Fault):
         return self.needs | {Need.INBOX} if argument.startswith(_INBOX) else self.needs
 
     def strike(self, world: World, draw: Draw) -> Steps:
-        reachable = [point for point in POINTS if world.has_inbox or not point.startswith(_INBOX)]
+        reachable = [point for point in POINTS if point in world.places]
         number = draw.chance.randrange(world.workers.count)
         world.workers.kill_at(number, draw.argument or draw.chance.choice(reachable), draw.chance.randint(2, 4))
         waited_s = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -45,7 +46,7 @@ def bar(console: Console, title: str, duration_s: float) -> Iterator[Report]:
 
 def summary(console: Console, outcomes: Sequence[Outcome]) -> None:
     """One row for each guarantee, the faults, and each violation with its shortest history."""
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("guarantee", no_wrap=True)
     for heading in ("events", "owed", "right", "lost", "repeated", "aborted", "verdict"):
         table.add_column(heading, justify="right", no_wrap=True)

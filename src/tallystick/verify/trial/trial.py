@@ -23,6 +23,7 @@ from tallystick.verify import counting, workloads
 from tallystick.verify.faults.catalog import FAULTS
 from tallystick.verify.faults.fault import World
 from tallystick.verify.faults.injector import Injector
+from tallystick.verify.faults.of_workers import places
 from tallystick.verify.faults.specs import plan
 from tallystick.verify.kill_run import RunUnfinished
 from tallystick.verify.oracle import Expected, History, Seen, StateCell, identity_from_payload, judge, read_view
@@ -168,7 +169,10 @@ class Trial:
             broker=site.broker,
             broker_faults=site.broker_faults,
             database=site.database,
-            has_inbox=workload.shape in workloads.WITH_INBOX,
+            places=places(
+                transactional=settings.guarantee is Guarantee.EXACTLY_ONCE,
+                inbox=workload.shape in workloads.WITH_INBOX,
+            ),
             provider=site.provider,
             dispatchers=dispatchers,
         )
@@ -261,6 +265,7 @@ class Trial:
         violations = [*forbidden("inputs", reports[0], Guarantee.EXACTLY_ONCE)]
         violations += forbidden("outputs", reports[1], settings.guarantee)
         moments = self.timeline.moments()
+        asked = {spec.argument for spec in settings.faults}  # a place that only the seed chose may be missed
         told = [
             shortest(found, inputs if found.place == "inputs" else history, moments, first_seen(readers[0]))
             for found in violations
@@ -278,7 +283,7 @@ class Trial:
             struck=injector.struck,
             missed=(
                 *(spec.name for spec in settings.faults if not injector.struck[spec.name]),
-                *(f"kill-at:{place}" for place in crew.unreached),
+                *(f"kill-at:{place}" for place in crew.unreached if place.partition(":")[0] in asked),
             ),
             kills=crew.kills,
             zombies_fenced=crew.fenced,

@@ -21,6 +21,7 @@ CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "broker/connection.py": (1, "the edge of a connection's loop: told in full, and the connection ends"),
     "broker/embedded/in_process.py": (1, "the edge of the thread: whoever waits for it is told"),
     "broker/metrics/page.py": (1, "the edge of a connection's loop: told in full, and the connection ends"),
+    "pipeline/async_functions.py": (1, "user code: any failure is the record's, and bounded"),
     "pipeline/batch_functions.py": (1, "some value of a batch does not decode: one by one shows which"),
     "pipeline/errands.py": (1, "kept, and raised where it was asked for"),
     "pipeline/functions.py": (2, "user code: any failure is the record's, and bounded; its first try, and the others"),

@@ -5,13 +5,19 @@ Owns: ``App`` and ``Step``. Must not know: Kafka's client, how steps run (``work
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from tallystick.errors import ConfigurationError
 from tallystick.ids import TransactionalId
+from tallystick.pipeline.async_functions import (
+    CONCURRENCY,
+    AsyncBatchFunctionProcessor,
+    AsyncFunctionProcessor,
+    is_async,
+)
 from tallystick.pipeline.batch_functions import BatchFunctionProcessor, BatchResult
 from tallystick.pipeline.context import BatchContext, Context, Emit
 from tallystick.pipeline.functions import FunctionProcessor
@@ -44,7 +50,20 @@ StepFunction = Callable[[T, Context], Emitted]
 """A step: gets one event and its context, returns or yields what to write. It may be called again (rule 25)."""
 
 
-BatchFunction = Callable[[list[T], BatchContext], BatchResult]
+AsyncStepFunction = Callable[[T, Context], Awaitable[Emitted] | AsyncIterable[Emit]]
+"""The same with ``async def``: it returns, or yields, what to write."""
+
+
+class Declares(Protocol[T]):
+    """What ``App.step`` gives: it takes the function, and gives it back as it is."""
+
+    @overload
+    def __call__(self, function: StepFunction[T], /) -> StepFunction[T]: ...
+    @overload
+    def __call__(self, function: AsyncStepFunction[T], /) -> AsyncStepFunction[T]: ...
+
+
+BatchFunction = Callable[[list[T], BatchContext], BatchResult | Awaitable[BatchResult]]
 """A batch function: gets the events of a batch and their context, returns one result for each (rule 25)."""
 
 
@@ -94,7 +113,8 @@ class App:
         state: Sequence[AnyStore] = (),
         tables: Sequence[Table[Any, Any]] = (),
         deduplicate: timedelta | None = None,
-    ) -> Callable[[StepFunction[T]], StepFunction[T]]:
+        concurrency: int = CONCURRENCY,
+    ) -> Declares[T]:
         """Declare the decorated function as a step that reads ``source``: it gets one event at a time.
 
         ``source`` may be several topics: the function then gets the events of each, and ``context.topic`` tells which.
@@ -102,11 +122,22 @@ class App:
         ``state`` lists the stores that ``context.state`` gives the function, under exactly-once; ``tables`` those that
         topics fill. With ``deduplicate`` the function gets the first event of each event id only, within that span of
         event time.
+
+        The function may be ``async def``: then records of different keys wait together, up to ``concurrency`` of them
+        in each lane, and everything is awaited before the transaction commits. It has no state.
         """
 
-        def declare(function: StepFunction[T]) -> StepFunction[T]:
+        def declare(function: Any) -> Any:
             step_name = name or function.__name__
-            called, stores = function, list(state)
+            if is_async(function):
+                if state or tables or deduplicate is not None:
+                    raise ConfigurationError(
+                        f"step {step_name!r} is async and has state: records that wait together would see it change",
+                        remedy="Keep the state in a step of its own, without async",
+                    )
+                self._declare_async(step_name, _topics(source), function, on_error, emits, concurrency)
+                return function
+            called, stores = cast("StepFunction[T]", function), list(state)
             if deduplicate is not None:
                 deduplication = Deduplication(step_name, deduplicate, function)
                 called, stores = deduplication, [*stores, deduplication.store]
@@ -116,7 +147,7 @@ class App:
             self._declare_function(step_name, sources, called, on_error, emits, stores)
             return function
 
-        return declare
+        return cast("Declares[T]", declare)
 
     def batch(
         self,
@@ -137,12 +168,28 @@ class App:
             step_name = name or function.__name__
 
             def factory() -> Processor:
-                return BatchFunctionProcessor(step_name, sources, function)
+                kind = AsyncBatchFunctionProcessor if is_async(function) else BatchFunctionProcessor
+                return kind(step_name, sources, cast("Any", function))
 
             self._declare(step_name, sources, factory, on_error, emits)
             return function
 
         return declare
+
+    def _declare_async(
+        self,
+        name: str,
+        sources: Sequence[Topic[Any]],
+        function: Callable[..., Any],
+        on_error: ErrorPolicy,
+        emits: Sequence[Topic[Any]],
+        concurrency: int,
+    ) -> None:
+        def factory() -> Processor:
+            return AsyncFunctionProcessor(name, sources, function, on_error, concurrency=concurrency)
+
+        factory().close()  # so that what it refuses is refused here
+        self._declare(name, sources, factory, on_error, emits)
 
     def aggregate(
         self,

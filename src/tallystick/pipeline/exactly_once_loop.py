@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tallystick.errors import ConfigurationError
+from tallystick.pipeline.async_functions import AsyncFunctionProcessor, is_async
 from tallystick.pipeline.context import Emit
 from tallystick.pipeline.counters import Counters
 from tallystick.pipeline.functions import RecordFunction
@@ -26,7 +27,8 @@ class ExactlyOnceLoop:
 
     ``consumer_config`` and ``producer_config`` are librdkafka's settings: at least ``bootstrap.servers``,
     ``group.id``, ``group.instance.id`` and ``transactional.id``; ours fill the rest, and contradicting ones are
-    refused. ``handler`` gets each record and returns, or yields, what to write; or give a ``processor`` for batches.
+    refused. ``handler`` gets each record and returns, or yields, what to write (``async def`` too); or give a
+    ``processor`` for batches.
     ``run`` blocks in the calling thread until another thread, or a signal handler, calls ``stop``.
 
     With one lane, user code runs in the thread that calls ``run``. With more ``lanes``, up to that number of
@@ -107,6 +109,8 @@ def _factory(
     if sum(given is not None for given in (handler, processor, factory)) != 1:
         raise ConfigurationError("ExactlyOnceLoop needs one of handler, processor and factory")
     if handler is not None:
+        if is_async(handler):
+            return lambda: AsyncFunctionProcessor(name, (), lambda _value, context: handler(context.record), on_error)
         return lambda: RecordFunction(name, handler, on_error)
     if processor is not None:
         return the_one(processor, lanes=lanes)

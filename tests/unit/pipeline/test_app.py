@@ -30,7 +30,7 @@ def application(function: object = None, **options: object) -> App:
         yield emit(TARGET, b"%d" % purchase.amount_minor, key="customer")
         yield emit(TARGET, context.event_id.encode(), key=context.key)
 
-    app.step(source=SOURCE, **options)(function or rate)  # type: ignore[arg-type]
+    app.step(source=SOURCE, **options)(function or rate)  # type: ignore[call-overload, arg-type]
     return app
 
 

@@ -7,16 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 from tests.support.boundary import create_intents
+from tests.support.boundary_programs import post
+from tests.support.clients import eventually
 
-from tallystick.boundary import EffectLedger, State, create_tables, open_database
+from tallystick.boundary import EffectDispatcher, EffectLedger, State, StripeLike, create_tables, open_database
 from tallystick.killpoints import ENV_KILL_AT, ENV_KILL_LOG
-from tallystick.sandbox import SandboxProcess
+from tallystick.sandbox import InProcessSandbox, SandboxProcess
+from tallystick.servers import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
 PATHS = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
@@ -107,6 +112,38 @@ def test_a_killed_dispatcher_charges_each_intent_once(
     settled = {(attempt.provider_object_id, attempt.captured_minor) for attempt in ledger.attempts()}
     assert settled == {(charge["id"], charge["amount"]) for charge in truth["charges"]}
     assert ledger.count_by_state()[State.SUCCEEDED] == INTENTS
+
+
+@pytest.mark.postgres
+def test_a_database_that_is_killed_twice_has_charged_and_booked_each_intent_once() -> None:
+    with (
+        PostgreSQL(settings={"fsync": "off"}) as server,
+        InProcessSandbox(faults={"slow": 1.0, "slow_ms": 150, "timeout_after_commit": 0.0}) as sandbox,
+    ):
+        opened = open_database(server.url)
+        create_tables(opened)
+        with opened.begin() as connection:
+            connection.execute(text("CREATE TABLE posting (intent_id VARCHAR(36), amount_minor INTEGER)"))
+        ledger = EffectLedger(opened)
+        ids = create_intents(opened, ledger, INTENTS)
+        provider = partial(StripeLike, sandbox.url, timeout_ms=5_000)
+        dispatcher = EffectDispatcher(ledger, provider, post, concurrency=3, lease_ms=10_000, retry_ms=50)
+        charging = threading.Thread(target=dispatcher.run_until_idle)
+        charging.start()
+        for after in (INTENTS // 4, INTENTS // 2):
+            eventually(lambda after=after: len(sandbox.truth()["charges"]) >= after)  # type: ignore[misc]
+            server.kill()
+            server.start()
+        charging.join()
+        truth = sandbox.truth()
+        with opened.begin() as connection:
+            posted = sorted(tuple(row) for row in connection.execute(text("SELECT * FROM posting")))
+        settled = ledger.count_by_state()[State.SUCCEEDED]
+        opened.dispose()
+    charged = sorted((charge["reference"], charge["amount"]) for charge in truth["charges"])
+    assert charged == sorted((intent_id, 100 + number) for number, intent_id in enumerate(ids))
+    assert posted == charged
+    assert settled == INTENTS
 
 
 def test_a_killed_provider_still_has_charged_each_intent_once(

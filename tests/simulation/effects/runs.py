@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from sqlalchemy import Engine
 from tests.simulation.effects.judge import judge, judge_the_end
@@ -14,9 +15,12 @@ SCHEDULES: Final = int(os.environ.get("TALLYSTICK_EFFECT_SCHEDULES", "30"))
 FIRST_SEED: Final = int(os.environ.get("TALLYSTICK_EFFECT_SEED", "0"))
 
 
-def run(engine: Engine, seed: int) -> World:
-    """Run the schedule of a seed to its end. ``Violation`` names the seed, the schedule and what happened."""
-    world = World(engine, Schedule.draw(seed))
+def run(engine: Engine, seed: int, **changes: Any) -> World:
+    """Run the schedule of a seed to its end. ``Violation`` names the seed, the schedule and what happened.
+
+    ``changes`` replace what was drawn, where a test needs one kind of trouble.
+    """
+    world = World(engine, replace(Schedule.draw(seed), **changes))
     try:
         world.run()
         if not world.schedule.late:

@@ -90,6 +90,8 @@ class Schedule:
     declines: float
     pending: float
     webhook_losses: float
+    trouble_s: float
+    """For how long everything goes wrong."""
 
     @classmethod
     def draw(cls, seed: int) -> Schedule:
@@ -101,7 +103,7 @@ class Schedule:
             intents=rng.randint(2, 7),
             dispatchers=rng.randint(1, 2),
             crashes=rng.randint(0, 9),
-            jumps_ms=tuple(rng.choice([5_000, 30_000, WINDOW_MS, 86_400_000]) for _ in range(rng.choice([0, 0, 1, 2]))),
+            jumps_ms=tuple(rng.choice([5_000, WINDOW_MS, 86_400_000]) for _ in range(rng.choice([0, 1, 1, 2, 3]))),
             late=late,
             troubles=Troubles(_share(rng, 0.3), _share(rng, 0.3), _share(rng, 0.2), rng.choice([0.05, 0.5, 1.5])),
             faults={
@@ -113,6 +115,7 @@ class Schedule:
             declines=_share(rng, 0.4),
             pending=_share(rng, 0.5),
             webhook_losses=rng.choice([0.0, 0.3, 1.0]),
+            trouble_s=rng.uniform(15, 60) + (30 if late else 0),
         )
 
 
@@ -159,7 +162,7 @@ class World:
             pending=plan.pending,
             action_window_ms=20_000,
             hang_ms=5_000,
-            slow_ms=QUIET_MS + 6_000 if plan.late else 2_500,
+            slow_ms=WINDOW_MS + 12_000 if plan.late else 2_500,
             webhook_delay_ms=8_000,
             webhook_duplicates=0.4,
             webhook_losses=plan.webhook_losses,
@@ -183,8 +186,8 @@ class World:
         """No faults, no crashes: hours pass, until nothing is open."""
         self.sandbox.plan = FaultPlan(seed=self.schedule.seed, declines=self.schedule.declines)
         self.network.troubles = Troubles()
-        for _ in range(60):
-            self.clock.advance(by_ms=3_600_000)
+        for _ in range(30):
+            self.clock.advance(by_ms=14_400_000)
             loop = VirtualLoop(self.clock)
             try:
                 loop.run_until_complete(self._one_round())
@@ -215,13 +218,12 @@ class World:
 
     async def _trouble(self) -> None:
         self._order()
-        rng = self.rng
         lives = [self._dispatcher_life(f"dispatcher-{number}") for number in range(self.schedule.dispatchers)]
         tasks = [
             asyncio.create_task(life, context=contextvars.Context())
             for life in (*lives, self._web_life(), self._business_life(), self._customer_life(), self._fate())
         ]
-        ends_at_s = asyncio.get_running_loop().time() + rng.uniform(15, 90)
+        ends_at_s = asyncio.get_running_loop().time() + self.schedule.trouble_s
         while asyncio.get_running_loop().time() < ends_at_s:
             await asyncio.sleep(1)
             for task in tasks:

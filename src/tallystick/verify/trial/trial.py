@@ -139,7 +139,7 @@ class Trial:
         )
         crews = Crews(crew, dispatchers)
         feed = Feed(
-            site.reach(proxied=True),
+            site.reach(),
             workload.sources,
             endless_ticks(seed=settings.seed, accounts=settings.accounts),
             rate_per_s=settings.rate_per_s,

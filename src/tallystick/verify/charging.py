@@ -138,6 +138,10 @@ class ChargeSide:
         with reading(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
 
+    def reconnect(self) -> None:
+        """Forget connections from before: the database may have been killed since."""
+        self._engine.dispose()
+
     def forget(self) -> None:
         """Remove the attempts and intents of this workload."""
         with self._engine.begin() as connection:

@@ -127,6 +127,10 @@ class SqlSide:
         with reading(self._engine) as connection:
             return frozenset(EventId(event) for event in connection.execute(query).scalars())
 
+    def reconnect(self) -> None:
+        """Forget connections from before: the database may have been killed since."""
+        self._engine.dispose()
+
     def forget(self) -> None:
         """Remove what this workload wrote: its rows and balances, and its part of the inbox."""
         with self._engine.begin() as connection:

@@ -223,6 +223,8 @@ class Trial:
         """Nothing is broken any more: all that is left must be done within the time."""
         injector.heal()
         self.timeline.note("run", "the faults are over")
+        if self.sql is not None:
+            self.sql.reconnect()
         self._problem("producer", feed.finish(_ACKNOWLEDGE_TIMEOUT_S))
         aborter.finish()
         began = time.monotonic()

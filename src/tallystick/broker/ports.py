@@ -35,6 +35,10 @@ class Journal(Protocol):
         """
         ...
 
+    def take_back(self) -> None:
+        """Let the record that was appended last never have been: it could not be applied, nor could a start do so."""
+        ...
+
 
 class TopicShape(NamedTuple):
     """What is to be shared of a topic among readers."""

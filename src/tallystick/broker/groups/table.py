@@ -108,9 +108,13 @@ class GroupTable:
         return stamped
 
     def write(self, record: JournalRecord) -> None:
-        """Append, then apply. ``OSError``: neither."""
+        """Append, then apply. ``OSError``: neither. What cannot be applied is taken back: no start could apply it."""
         self._journal.append(record)
-        self.replay(record)
+        try:
+            self.replay(record)
+        except BaseException:
+            self._journal.take_back()
+            raise
 
     def replay(self, record: JournalRecord) -> None:
         """Apply a record; what it does live and in recovery is the same."""

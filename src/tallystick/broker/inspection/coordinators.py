@@ -32,6 +32,9 @@ class _NothingIsWritten:
     def append(self, record: JournalRecord) -> None:
         raise TallystickError(f"a check writes {record}")
 
+    def take_back(self) -> None:
+        raise TallystickError("a check takes a record back")
+
     def exists(self, topic: str, partition: int) -> bool:
         return bool(topic) and partition >= 0
 

@@ -45,6 +45,7 @@ class FileJournal(Generic[R]):
         self._durability = durability
         self._file = SyncedFile(open_for_append(path))
         self._size_bytes = os.fstat(self._file.fd).st_size
+        self._last_at = self._size_bytes
         self._replayed = False
 
     @property
@@ -94,9 +95,16 @@ class FileJournal(Generic[R]):
             raise TallystickError(f"{self.path} is appended to before it was replayed")
         frame = self._frame(record)
         self._durability.will_write(len(frame))
+        self._last_at = self._size_bytes
         self._size_bytes += append_all(self._file.fd, [frame], end=self._size_bytes)
         self.record_count += 1
         self._durability.wrote(self._file, self.record_count)
+
+    def take_back(self) -> None:
+        """Cut off the record that was appended last."""
+        os.ftruncate(self._file.fd, self._last_at)
+        self._size_bytes = self._last_at
+        self.record_count -= 1
 
     def sync_now(self) -> None:
         """Under a syncing policy: everything appended is on disk when this returns."""

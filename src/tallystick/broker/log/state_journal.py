@@ -55,12 +55,19 @@ class StateJournal(Generic[R]):
         self.compact()
 
     def commit(self, record: R) -> None:
-        """Write the record and then apply it; ``ApiError``, and it is not applied, if the disk refuses it."""
+        """Write the record and then apply it; ``ApiError``, and it is not applied, if the disk refuses it.
+
+        One that cannot be applied is taken back: no start could apply it.
+        """
         try:
             self._journal.append(record)
         except OSError as error:
             raise ApiError(ErrorCode.kafka_storage_error, f"{self._name}: {error.strerror}") from error
-        self._apply(record)
+        try:
+            self._apply(record)
+        except BaseException:
+            self._journal.take_back()
+            raise
 
     def compact(self) -> None:
         """Replace the records by a snapshot if the file has grown enough; a full disk leaves it as it is."""

@@ -269,7 +269,11 @@ class TransactionCoordinator:
 
     def _write(self, record: TransactionState) -> None:
         self._journal.append(record)
-        self._apply(record)
+        try:
+            self._apply(record)
+        except BaseException:
+            self._journal.take_back()
+            raise
 
     def _apply(self, record: TransactionState) -> None:
         self._producer_ids.note_used(max(record.producer_id, record.next_producer_id))

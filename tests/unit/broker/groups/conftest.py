@@ -153,6 +153,9 @@ class NotedJournal:
         self.on_append()
         self.records.append(record)
 
+    def take_back(self) -> None:
+        self.records.pop()
+
 
 class Office:
     """A group coordinator with a journal; ``restart`` is a crash and a recovery."""

@@ -59,7 +59,10 @@ class Topic(Catalog):
 
 
 class Records(list[JournalRecord]):
-    """A journal in memory: a list has the one method that it takes."""
+    """A journal in memory."""
+
+    def take_back(self) -> None:
+        self.pop()
 
 
 class Talk:

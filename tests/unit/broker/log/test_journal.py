@@ -63,6 +63,18 @@ def test_records_are_replayed_in_order(tmp_path: Path) -> None:
     assert opened(tmp_path / "j")[1] == [*RECORDS, Counted(3)]
 
 
+def test_a_record_that_was_taken_back_never_was(tmp_path: Path) -> None:
+    sizes = written(tmp_path / "j")
+    journal, _ = opened(tmp_path / "j")
+    journal.append(Noted("cannot be applied", bytes(100)))
+    journal.take_back()
+    assert (
+        (journal.size_bytes, journal.record_count) == (sizes[-1], len(RECORDS)) == ((tmp_path / "j").stat().st_size, 4)
+    )
+    journal.append(Counted(3))
+    assert opened(tmp_path / "j")[1] == [*RECORDS, Counted(3)]
+
+
 def test_a_journal_cut_at_any_byte_replays_the_whole_records_before_it(tmp_path: Path) -> None:
     sizes = written(tmp_path / "full")
     raw = (tmp_path / "full").read_bytes()

@@ -32,6 +32,9 @@ class NotedJournal:
         self.on_append()
         self.records.append(record)
 
+    def take_back(self) -> None:
+        self.records.pop()
+
 
 @dataclass
 class NotedPartitions:

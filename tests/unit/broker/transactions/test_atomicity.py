@@ -44,6 +44,9 @@ class Disk:
         self.spend()
         self.records.append(record)
 
+    def take_back(self) -> None:
+        self.records.pop()
+
     def exists(self, topic: str, partition: int) -> bool:
         return (topic, partition) in self.logs
 

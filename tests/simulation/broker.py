@@ -165,6 +165,9 @@ class Broker:
             raise BrokerDied
         self.journal.append(record)
 
+    def take_back(self) -> None:
+        self.journal.pop()
+
     def exists(self, topic: str, partition: int) -> bool:
         return (topic, partition) in self.logs
 

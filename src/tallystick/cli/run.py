@@ -34,6 +34,10 @@ def run(
     guarantee: Annotated[Guarantee | None, typer.Option(help="Instead of the App's own.")] = None,
     batch_records: Annotated[int, typer.Option(min=1, help="At most so many records in a transaction.")] = 500,
     commit_interval_ms: Annotated[int, typer.Option(min=1, help="At most so long is a batch waited for.")] = 100,
+    latency_goal_ms: Annotated[
+        int | None,
+        typer.Option(min=1, help="Adapt both, below these limits, so that a record is committed in this time."),
+    ] = None,
     lanes: Annotated[int, typer.Option(min=1, help="Transactions of a step at the same time, in each worker.")] = 1,
     consumer: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A librdkafka setting of the consumers.")
@@ -70,6 +74,7 @@ def run(
         "guarantee": guarantee.value if guarantee else None,
         "batch-records": batch_records,
         "commit-interval-ms": commit_interval_ms,
+        "latency-goal-ms": latency_goal_ms,
         "lanes": lanes,
         "consumer-config": json.dumps(_settings(consumer)),
         "producer-config": json.dumps(_settings(producer)),

@@ -58,6 +58,7 @@ class ExactlyOnceLoop:
         dead_letter_topic: str | None = None,
         batch_records: int = 500,
         commit_interval_ms: int = 100,
+        latency_goal_ms: int | None = None,
         lanes: int = 1,
     ) -> None:
         name = str(consumer_config.get("group.id", "loop"))
@@ -76,6 +77,7 @@ class ExactlyOnceLoop:
                 lanes=lanes,
                 batch_records=batch_records,
                 commit_interval_ms=commit_interval_ms,
+                latency_goal_ms=latency_goal_ms,
             )
         )
 

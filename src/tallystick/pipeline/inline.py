@@ -39,6 +39,7 @@ class Inline:
         self._ids = ids
         self._counters = counters
         self._replays = Replays()
+        self._pace = making.plan.pace()
         state = making.lane_state(0)
         self._work = making.work(state)
         self._strategy = _STRATEGIES[making.plan.guarantee](making.parts(0, assignment, self._work, counters, state))
@@ -60,12 +61,14 @@ class Inline:
             self._making.state.changed(self._assignment.owned)
 
     def turn(self) -> None:
-        plan, assignment = self._making.plan, self._assignment
-        wait_ms = plan.commit_interval_ms
+        assignment = self._assignment
+        pace, clock = self._pace, self._making.clock
+        wait_ms = pace.wait_ms
         if self._making.state is not None:
             assignment.consumer.resume(sorted(self._making.state.released()))
             wait_ms = min(wait_ms, _LOOK_MS) if self._making.state.held else wait_ms
-        limit = 1 if self._work.failures.isolating else plan.batch_records
+        isolating = self._work.failures.isolating
+        limit = 1 if isolating else pace.records
         before = assignment.changes
         messages = assignment.consumer.poll(limit, wait_ms)
         if not messages:
@@ -75,10 +78,13 @@ class Inline:
             # Records polled before a rebalance and after it are in one list: none can be trusted to be next.
             assignment.rewind()
             return
+        began_ms = clock.monotonic_ms()
         batch = self._ids.batch(messages)
         self._counters.records_replayed += self._replays.count(batch.runs)
         self._counters.taken.update(batch.positions)
         self._strategy.deliver(batch)
+        if not isolating:
+            self._pace = pace.after(records=len(messages), took_ms=clock.monotonic_ms() - began_ms)
 
     def close(self) -> None:
         try:

@@ -166,17 +166,19 @@ class Lane:
             strategy.close()
 
     def _take_and_deliver(self, strategy: ExactlyOnce, work: BatchWork) -> None:
-        plan, clock, replays = self._making.plan, self._making.clock, Replays()
+        pace, clock, replays = self._making.plan.pace(), self._making.clock, Replays()
         while not self.intake.is_closed:
-            limit = 1 if work.failures.isolating else plan.batch_records
-            taken = self.intake.take(limit, plan.commit_interval_ms / 1000)
+            isolating = work.failures.isolating
+            taken = self.intake.take(1 if isolating else pace.records, pace.wait_ms / 1000)
             if taken.messages:
-                self.busy_since_ms = clock.monotonic_ms()
+                began_ms = self.busy_since_ms = clock.monotonic_ms()
                 batch = self._ids.batch(taken.messages)
                 self.counters.records_replayed += replays.count(batch.runs)
                 self.counters.taken.update(batch.positions)
                 strategy.deliver(batch)
                 self.busy_since_ms = None
+                if not isolating:
+                    pace = pace.after(records=len(taken.messages), took_ms=clock.monotonic_ms() - began_ms)
             else:
                 strategy.idle()
             if taken.news:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.pace import Pace
 from tallystick.pipeline.policy import ErrorPolicy
 from tallystick.pipeline.ports import Processor
 from tallystick.pipeline.state import StatePlan
@@ -39,6 +40,7 @@ class LoopPlan:
     lanes: int = 1
     batch_records: int = 500
     commit_interval_ms: int = 100
+    latency_goal_ms: int | None = None
     topics: Mapping[str, int | None] | None = None
     state: StatePlan | None = None
 
@@ -47,6 +49,8 @@ class LoopPlan:
             raise ConfigurationError(f"batch_records={self.batch_records}: 1 to 100,000 are possible")
         if not 1 <= self.commit_interval_ms <= 10_000:
             raise ConfigurationError(f"commit_interval_ms={self.commit_interval_ms}: 1 to 10,000 are possible")
+        if self.latency_goal_ms is not None and not 1 <= self.latency_goal_ms <= 600_000:
+            raise ConfigurationError(f"latency_goal_ms={self.latency_goal_ms}: 1 to 600,000 are possible")
         if not 1 <= self.lanes <= MAX_LANES:
             raise ConfigurationError(f"lanes={self.lanes}: 1 to {MAX_LANES} are possible")
         if self.state is not None and self.guarantee is not Guarantee.EXACTLY_ONCE:
@@ -59,6 +63,12 @@ class LoopPlan:
                 f"lanes={self.lanes}: only exactly-once has lanes, not {self.guarantee.value}",
                 remedy="Leave lanes out, or run more workers",
             )
+
+    def pace(self) -> Pace:
+        """How a lane begins to take batches."""
+        return Pace.begin(
+            most_records=self.batch_records, most_wait_ms=self.commit_interval_ms, goal_ms=self.latency_goal_ms
+        )
 
 
 def the_one(processor: Processor, *, lanes: int) -> Callable[[], Processor]:

@@ -46,7 +46,8 @@ class WorkerConfig:
     ``bootstrap`` is ``host:port[,host:port]``. ``slot`` is the worker's stable name: it is its
     ``group.instance.id`` and part of its transactional ids, and two live workers must never share one (rule 5).
     ``group`` replaces the application's name at the front of group ids, ``{group}.{step}``. A transaction takes at
-    most ``batch_records`` records and waits at most ``commit_interval_ms`` for them. ``lanes`` is how many transactions
+    most ``batch_records`` records and waits at most ``commit_interval_ms`` for them. With ``latency_goal_ms``
+    both adapt, below these limits, so that a record is committed in that time. ``lanes`` is how many transactions
     of a step run at the same time, over different partitions; any number may follow any other at the next start.
     ``consumer_config`` and
     ``producer_config`` are librdkafka's settings; one that contradicts the guarantee is refused.
@@ -61,6 +62,7 @@ class WorkerConfig:
     group: str | None = None
     batch_records: int = 500
     commit_interval_ms: int = 100
+    latency_goal_ms: int | None = None
     lanes: int = 1
     consumer_config: Mapping[str, Setting] = field(default_factory=dict)
     producer_config: Mapping[str, Setting] = field(default_factory=dict)
@@ -136,6 +138,7 @@ def _plan(app: App, step: Step, config: WorkerConfig) -> LoopPlan:
         lanes=config.lanes,
         batch_records=config.batch_records,
         commit_interval_ms=config.commit_interval_ms,
+        latency_goal_ms=config.latency_goal_ms,
         topics=step.topics,
         state=None if step.state is None else replace(step.state, folder=config.state_dir),
     )

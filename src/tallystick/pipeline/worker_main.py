@@ -102,6 +102,7 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
         group=options.group,
         batch_records=options.batch_records,
         commit_interval_ms=options.commit_interval_ms,
+        latency_goal_ms=options.latency_goal_ms,
         lanes=options.lanes,
         consumer_config=_settings(options.consumer_config),
         producer_config=_settings(options.producer_config),
@@ -136,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--guarantee", choices=[one.value for one in Guarantee], help="instead of the application's")
     parser.add_argument("--batch-records", type=int, default=500)
     parser.add_argument("--commit-interval-ms", type=int, default=100)
+    parser.add_argument("--latency-goal-ms", type=int, help="adapt both, so that a record is committed in that time")
     parser.add_argument("--lanes", type=int, default=1, help="transactions of a step at the same time")
     parser.add_argument("--consumer-config", default="{}", help="librdkafka settings as a JSON object")
     parser.add_argument("--producer-config", default="{}", help="librdkafka settings as a JSON object")

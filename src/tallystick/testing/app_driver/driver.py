@@ -6,14 +6,14 @@ Owns: feeding, running until idle, crashes, rebalances, time, and what can be lo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from tallystick.broker import InProcessBroker
@@ -26,6 +26,7 @@ from tallystick.pipeline.state import changelog_topic
 from tallystick.pipeline.worker import plans
 from tallystick.testing.app_driver.clock import DriverClock
 from tallystick.testing.app_driver.committed import Committed, committed_offsets
+from tallystick.testing.app_driver.intruder import Intruder, assigned_since
 from tallystick.testing.app_driver.loop_run import Crashed, Gate, LoopRun
 
 T = TypeVar("T")
@@ -320,30 +321,15 @@ class AppTestDriver:
 
     def _intrude(self, step: Step) -> None:
         mine = [run for run in self._runs if run.step == step.name]
-        before = {run.slot: run.counters.assignments for run in mine}
         deadline = time.monotonic() + self._timeout_s
-        self._wait(deadline, f"members of step {step.name!r}", all_of(mine, lambda run: run.counters.assignments > 0))
-        settings = {"bootstrap.servers": self.broker.bootstrap, "group.id": self._group(step.name)}
-        intruder = Consumer(settings | {"partition.assignment.strategy": "range", "enable.auto.commit": False})
-        came: list[int] = []
-        try:
-            intruder.subscribe(list(step.sources), on_assign=lambda consumer, _: _take_nothing(consumer, came))
-            before = {run.slot: run.counters.assignments for run in mine}
+        self._wait(deadline, f"members of step {step.name!r}", assigned_since(mine, dict.fromkeys(mine, 0)))
+        before = {run: run.counters.assignments for run in mine}
+        with Intruder(self.broker.bootstrap, self._group(step.name), step.sources) as intruder:
+            self._wait(deadline, f"a rebalance of step {step.name!r}", intruder.is_in)
+        twice = {run: count + 1 for run, count in before.items()}  # when it came, and when it went
+        self._wait(deadline, f"the partitions of step {step.name!r}", assigned_since(mine, twice))
 
-            def is_in() -> bool:
-                intruder.poll(0.01)
-                return bool(came)
-
-            self._wait(deadline, f"a rebalance of step {step.name!r}", is_in)
-        finally:
-            intruder.close()
-        self._wait(
-            deadline,
-            f"the partitions of step {step.name!r}",
-            all_of(mine, lambda run: run.counters.assignments > before[run.slot] + 1),
-        )
-
-    def _wait(self, deadline: float, what: str, holds: Any) -> None:
+    def _wait(self, deadline: float, what: str, holds: Callable[[], bool]) -> None:
         while not holds():
             self._bury()
             if time.monotonic() > deadline:
@@ -357,14 +343,3 @@ class AppTestDriver:
         runs, self._runs = self._runs, []
         for run in runs:
             run.stop()
-
-
-def all_of(runs: Iterable[LoopRun], holds: Any) -> Any:
-    """Whether it holds for each of them, to be asked again and again."""
-    kept = list(runs)
-    return lambda: all(holds(run) for run in kept)
-
-
-def _take_nothing(consumer: Consumer, came: list[int]) -> None:
-    came.append(1)
-    consumer.assign([])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tallystick.boundary.inbox import BodyConflict, once
     from tallystick.boundary.outbox import add_to_outbox
     from tallystick.boundary.outbox_relay import OutboxRelay
-    from tallystick.boundary.owner_epoch import OwnerClaim, take_ownership
+    from tallystick.boundary.owner_epoch import OwnerClaim, PartitionOwners, take_ownership
     from tallystick.boundary.provider import (
         CancelRequest,
         ChargeRequest,
@@ -74,6 +74,7 @@ _WHERE = {
     "OutcomeKind": "provider",
     "OutboxRelay": "outbox_relay",
     "OwnerClaim": "owner_epoch",
+    "PartitionOwners": "owner_epoch",
     "PerBatch": "handlers",
     "Provider": "provider",
     "ProviderMismatch": "effect_ledger",
@@ -120,6 +121,7 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "OwnerClaim",
+    "PartitionOwners",
     "PerBatch",
     "Provider",
     "ProviderMismatch",

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 from tallystick.boundary.driver import array_literal, driver
 from tallystick.boundary.horizons import Horizons
 from tallystick.boundary.inbox_rows import Arrival, Entered, Known, Met, Progress, as_text
-from tallystick.boundary.owner_epoch import OwnerClaim
+from tallystick.boundary.owner_epoch import OwnerClaim, check_all
 
-_VERIFY: Final = "SELECT epoch FROM tallystick_owner_epoch WHERE owner_key = %s FOR SHARE"
+_VERIFY: Final = "SELECT owner_key, epoch FROM tallystick_owner_epoch WHERE owner_key = ANY(%s) ORDER BY 1 FOR SHARE"
 # Which rows were new is told only if some were and some were not: of a batch that is all new, the count says it.
 _ENTER: Final = """WITH entered AS (
     INSERT INTO tallystick_inbox (scope, event_id, body_hash, topic, partition, record_offset, created_at_ms)
@@ -56,17 +56,21 @@ class PostgreSQLInbox:
     """``InboxRows`` over psycopg's pipeline mode. See there."""
 
     def enter(
-        self, connection: Connection, scope: str, arrivals: Sequence[Arrival], *, now_ms: int, owner: OwnerClaim | None
+        self,
+        connection: Connection,
+        scope: str,
+        arrivals: Sequence[Arrival],
+        *,
+        now_ms: int,
+        owners: Sequence[OwnerClaim],
     ) -> Entered:
         parameters = (scope, now_ms, *_arrays(arrivals), len(arrivals))
         with driver(connection) as raw, raw.pipeline():
-            claim = None if owner is None else raw.execute(_VERIFY, (owner.owner_key,))
+            epochs = raw.execute(_VERIFY, ([owner.owner_key for owner in owners],)) if owners else None
             entered = raw.execute(_ENTER, parameters)
             # A statement of its own, begun after the rows went in: what was forgotten meanwhile has its horizon then.
             horizons = raw.execute(_HORIZONS, (scope,))
-            if owner is not None and claim is not None:
-                row = claim.fetchone()
-                owner.check(None if row is None else row[0])
+            check_all(owners, epochs.fetchall() if epochs is not None else ())
             count, some = entered.fetchone()
             found = horizons.fetchall()
         if some is None:

@@ -70,9 +70,15 @@ class InboxRows(Protocol):
     same events do not deadlock."""
 
     def enter(
-        self, connection: Connection, scope: str, arrivals: Sequence[Arrival], *, now_ms: int, owner: OwnerClaim | None
+        self,
+        connection: Connection,
+        scope: str,
+        arrivals: Sequence[Arrival],
+        *,
+        now_ms: int,
+        owners: Sequence[OwnerClaim],
     ) -> Entered:
-        """Insert those that are new, ``arrivals`` being sorted by id; ``FencedError`` if ``owner`` is one no more."""
+        """Insert those that are new, ``arrivals`` being sorted by id. ``FencedError`` if a claim is stale."""
         ...
 
     def known(self, connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> Met:

@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from tallystick.boundary.driver import driver
 from tallystick.boundary.horizons import Horizons
 from tallystick.boundary.inbox_rows import Arrival, Entered, Known, Met, Progress, as_text
-from tallystick.boundary.owner_epoch import OwnerClaim
+from tallystick.boundary.owner_epoch import OwnerClaim, check_all
 
-_VERIFY: Final = "SELECT epoch FROM tallystick_owner_epoch WHERE owner_key = ?"
+_VERIFY: Final = "SELECT owner_key, epoch FROM tallystick_owner_epoch WHERE owner_key = ?"
 _ENTER: Final = """INSERT INTO tallystick_inbox
     (event_id, body_hash, topic, partition, record_offset, scope, created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (scope, event_id) DO NOTHING"""
@@ -46,14 +46,18 @@ class SQLiteInbox:
     inserting. See there."""
 
     def enter(
-        self, connection: Connection, scope: str, arrivals: Sequence[Arrival], *, now_ms: int, owner: OwnerClaim | None
+        self,
+        connection: Connection,
+        scope: str,
+        arrivals: Sequence[Arrival],
+        *,
+        now_ms: int,
+        owners: Sequence[OwnerClaim],
     ) -> Entered:
         ids = [arrival[0] for arrival in arrivals]
         rows = [(*arrival, scope, now_ms) for arrival in arrivals]
         with driver(connection) as raw:
-            if owner is not None:
-                row = raw.execute(_VERIFY, (owner.owner_key,)).fetchone()
-                owner.check(None if row is None else row[0])
+            check_all(owners, [row for owner in owners for row in raw.execute(_VERIFY, (owner.owner_key,))])
             (last,) = raw.execute(_LAST_ROW).fetchone()
             count = raw.executemany(_ENTER, rows).rowcount
             if count in (0, len(rows)):

@@ -1,6 +1,6 @@
 """Who owns a key now: a counter in SQL that a zombie cannot get past.
 
-Owns: ``tallystick_owner_epoch``. Must not know: partitions or groups; the key is the caller's.
+Owns: ``tallystick_owner_epoch``. Must not know: groups; what a key stands for is the caller's, or a partition.
 
 A worker that lost its partition can still write. An update that is not idempotent by itself therefore checks the epoch
 it was given, in the same SQL transaction (rule 28). The epoch never comes from the group generation, which starts
@@ -9,6 +9,7 @@ again when a group is made anew.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, select
@@ -38,6 +39,33 @@ class OwnerClaim:
         """``FencedError`` unless ``found``, the epoch in the database, is this claim's."""
         if found != self.epoch:
             raise FencedError(f"{self.owner_key!r} is owned under epoch {found}, not {self.epoch}: stop writing")
+
+
+def check_all(claims: Iterable[OwnerClaim], epochs: Iterable[tuple[str, int]]) -> None:
+    """``FencedError`` unless each claim's epoch is the one in the database, where ``epochs`` were read and locked."""
+    found = dict(epochs)
+    for claim in claims:
+        claim.check(found.get(claim.owner_key))
+
+
+class PartitionOwners:
+    """A claim on each partition of an effect, taken at its first batch after each change of the assignment.
+
+    Of one lane; another one, in this process or elsewhere, has its own.
+    """
+
+    def __init__(self) -> None:
+        self._claims: dict[tuple[str, int], OwnerClaim] = {}
+
+    def claims(self, engine: Engine, scope: str, places: Iterable[tuple[str, int]]) -> list[OwnerClaim]:
+        """Those of ``places``, in the order of their keys. A new one waits for effects that hold the old epoch."""
+        for place in sorted(set(places) - self._claims.keys()):
+            self._claims[place] = take_ownership(engine, f"{scope}/{place[0]}/{place[1]}")
+        return sorted((self._claims[place] for place in places), key=lambda claim: claim.owner_key)
+
+    def forget(self) -> None:
+        """The assignment has changed: what was ours may be another's, or may have been in between."""
+        self._claims.clear()
 
 
 def take_ownership(engine: Engine, owner_key: str) -> OwnerClaim:

@@ -75,10 +75,15 @@ class BatchOfEvents:
     rows: InboxRows
     handler: Handler | BatchHandler | PerBatch
     recall: Recall
-    owner: OwnerClaim | None
 
     def run(
-        self, connection: Connection, records: Sequence[Record], *, now_ms: int, look_first: bool
+        self,
+        connection: Connection,
+        records: Sequence[Record],
+        *,
+        now_ms: int,
+        look_first: bool,
+        owners: Sequence[OwnerClaim],
     ) -> tuple[Answers, EffectCounts]:
         """The answer for each record, in input order.
 
@@ -89,10 +94,10 @@ class BatchOfEvents:
         arrivals = _arrivals(records, digests)
         positions = Positions.of(records)
         counts, stored = EffectCounts(), list[tuple[str, bytes]]()
-        met, new = self._look(connection, arrivals) if look_first else None, _New({}, {})
+        met, new = self._look(connection, arrivals, owners) if look_first else None, _New({}, {})
         answers: Answers | None = None
         if met is None:
-            entered = self.rows.enter(connection, self.name, arrivals, now_ms=now_ms, owner=self.owner)
+            entered = self.rows.enter(connection, self.name, arrivals, now_ms=now_ms, owners=owners)
             reach(AFTER_INSERT)
             all_new = len(entered.new) == len(records)  # each is new, and none is there twice
             fresh = records if all_new else _first_of_each(records, entered.new)
@@ -116,9 +121,9 @@ class BatchOfEvents:
         self.rows.finish(connection, self.name, outputs=stored, progress=positions.progress(), now_ms=now_ms)
         return answers or (), counts
 
-    def _look(self, connection: Connection, arrivals: Sequence[Arrival]) -> Met | None:
-        if self.owner is not None:
-            self.owner.verify(connection)
+    def _look(self, connection: Connection, arrivals: Sequence[Arrival], owners: Sequence[OwnerClaim]) -> Met | None:
+        for owner in owners:
+            owner.verify(connection)
         met = self.rows.known(connection, self.name, arrivals)
         return met if met.found == len(arrivals) else None
 

@@ -18,7 +18,7 @@ from tallystick.boundary.database import is_away
 from tallystick.boundary.handlers import BatchHandler, Handler, PerBatch
 from tallystick.boundary.horizons import OccurredAt, Recall
 from tallystick.boundary.inbox_rows import InboxRows
-from tallystick.boundary.owner_epoch import OwnerClaim
+from tallystick.boundary.owner_epoch import OwnerClaim, PartitionOwners
 from tallystick.boundary.sql_batch import BatchOfEvents, EffectCounts
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import AmbiguousOutcome, ConfigurationError, RetriableError
@@ -48,14 +48,15 @@ class SqlEffect:
         handler: Handler | BatchHandler | PerBatch,
         *,
         name: str,
-        owner: OwnerClaim | None = None,
+        owner: OwnerClaim | PartitionOwners | None = None,
         clock: Clock | None = None,
         occurred_at_ms: OccurredAt | None = None,
         allow_reexecution: str | None = None,
     ) -> None:
         """``name`` is the inbox scope: frozen, since renaming it processes everything again.
 
-        ``owner``: every transaction verifies this claim and raises ``FencedError`` once there is a newer owner.
+        ``owner``: every transaction verifies this claim and raises ``FencedError`` once there is a newer owner. With
+        ``PartitionOwners()`` that is a claim on each partition, taken anew whenever the assignment has changed.
 
         ``occurred_at_ms`` tells the time of an event, by default that of its record. An event older than the inbox
         remembers is poisoned, and one that is read again below what it remembers stops the worker, unless
@@ -67,7 +68,8 @@ class SqlEffect:
         self._name = name
         self._clock = clock or SystemClock()
         recall = Recall(name, occurred_at_ms or _record_time, allow_reexecution)
-        self._batch = BatchOfEvents(name, _rows(engine.dialect.name), handler, recall, owner)
+        self._batch = BatchOfEvents(name, _rows(engine.dialect.name), handler, recall)
+        self._owner = owner
         self._look_first = False
         self.counts = EffectCounts()
 
@@ -80,9 +82,10 @@ class SqlEffect:
             return []
         for tries in range(1, MAX_TRIES + 1):
             try:
+                owners = self._owners(records)
                 with self._engine.begin() as connection:
                     answers, counts = self._batch.run(
-                        connection, records, now_ms=self._clock.now_ms(), look_first=self._look_first
+                        connection, records, now_ms=self._clock.now_ms(), look_first=self._look_first, owners=owners
                     )
                     reach(BEFORE_SQL_COMMIT)
             except DBAPIError as error:
@@ -100,6 +103,17 @@ class SqlEffect:
             self._look_first = counts.replayed == len(records)
             return answers
         raise AssertionError("unreachable")
+
+    def assignment_changed(self) -> None:
+        """Called by the pipeline, in the thread that calls ``process``."""
+        if isinstance(self._owner, PartitionOwners):
+            self._owner.forget()
+
+    def _owners(self, records: Sequence[Record]) -> Sequence[OwnerClaim]:
+        if isinstance(self._owner, PartitionOwners):
+            places = {(record.topic, record.partition) for record in records}
+            return self._owner.claims(self._engine, self._name, places)
+        return () if self._owner is None else (self._owner,)
 
     def close(self) -> None:
         """Give the connections back."""

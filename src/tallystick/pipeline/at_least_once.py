@@ -36,7 +36,7 @@ class AtLeastOnce:
         """Nothing can be open."""
 
     def changed(self, how: str) -> None:  # noqa: ARG002  # one port for all guarantees
-        self._parts.work.failures.forget()
+        self._parts.work.assignment_changed()
 
     def deliver(self, batch: Batch) -> None:
         reach(places.AFTER_POLL)

@@ -35,7 +35,7 @@ class AtMostOnce:
         """Nothing can be open."""
 
     def changed(self, how: str) -> None:  # noqa: ARG002  # one port for all guarantees
-        self._parts.work.failures.forget()
+        self._parts.work.assignment_changed()
 
     def deliver(self, batch: Batch) -> None:
         parts = self._parts

@@ -94,7 +94,7 @@ class ExactlyOnce:
         if self._cycle.phase in FINAL_PHASES:
             return  # the consumer of a worker that is at its end still gives its partitions back
         self._to(_MEMBERSHIP_EVENTS[how])
-        self._parts.work.failures.forget()
+        self._parts.work.assignment_changed()
 
     def hear(self, news: Iterable[str]) -> None:
         """Changes of the assignment that happened while the lane was busy elsewhere."""

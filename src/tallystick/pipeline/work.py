@@ -40,6 +40,15 @@ class InBulk(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsAssignments(Protocol):
+    """A processor that wants to know when partitions come or go, such as one that writes under an owner's epoch."""
+
+    def assignment_changed(self) -> None:
+        """Called in the thread that calls ``process``, before the next batch."""
+        ...
+
+
 class WorkNotDone(TallystickError):
     """Base of the three verdicts; ``cause`` is what the processor raised."""
 
@@ -99,6 +108,12 @@ class BatchWork:
             else:
                 outputs.extend(result)
         return outputs, dead
+
+    def assignment_changed(self) -> None:
+        """Partitions came or went: failures are forgotten, and the processor is told if it wants to know."""
+        self.failures.forget()
+        if isinstance(self._processor, KnowsAssignments):
+            self._processor.assignment_changed()
 
     def finished(self, batch: Batch) -> None:
         """The batch counts: forget its failures."""

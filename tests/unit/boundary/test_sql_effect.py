@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from tests.support.boundary import emitted, record
 from typer.testing import CliRunner
 
-from tallystick.boundary import PerBatch, SqlEffect, take_ownership
+from tallystick.boundary import PartitionOwners, PerBatch, SqlEffect, take_ownership
 from tallystick.cli.main import app
 from tallystick.errors import ConfigurationError, FencedError, RetriableError
 from tallystick.ids import derived_id
@@ -243,3 +243,18 @@ def test_conflicts_are_listed_and_shown(engine: Engine, booking: Booking) -> Non
     command = ["inbox", "show-conflict", "book", rows[0]["event_id"], "--database", url]
     assert sorted(CliRunner().invoke(app, command).stdout.splitlines()) == ["(no value)", "eleven"]
     assert CliRunner().invoke(app, ["inbox", "conflicts", "--database", url, "--scope", "other"]).exit_code == 0
+
+
+def test_a_partition_that_went_to_another_worker_and_came_back_is_claimed_anew(
+    engine: Engine, booking: Booking
+) -> None:
+    ours, theirs = (SqlEffect(engine, booking, name="book", owner=PartitionOwners()) for _ in range(2))
+    ours.process([record(1)])
+    theirs.process([record(2)])
+    with pytest.raises(FencedError, match="book/orders/0"):
+        ours.process([record(3)])
+    ours.assignment_changed()
+    ours.process([record(3)])
+    with pytest.raises(FencedError):
+        theirs.process([record(3)])
+    assert booked(engine) == [1, 2, 3]

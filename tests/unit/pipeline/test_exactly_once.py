@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
-from tests.unit.pipeline.fakes import TRANSACTION_TIMEOUT_MS, Bench, batch, record
+from tests.unit.pipeline.fakes import TRANSACTION_TIMEOUT_MS, Bench, Copy, batch, record
 
 from tallystick.clock import ManualClock
 from tallystick.errors import (
@@ -19,7 +21,7 @@ from tallystick.pipeline.exactly_once import ExactlyOnce
 from tallystick.pipeline.kafka_client import GroupMetadata, Membership, OutputRefused
 from tallystick.pipeline.patience import GaveUp, StopAsked
 from tallystick.pipeline.policy import STOP, ErrorPolicy, StoppedByPolicy
-from tallystick.pipeline.work import WorkStopped
+from tallystick.pipeline.work import BatchWork, WorkStopped
 
 WHOLE = ["begin", "produce", "offsets", "commit"]
 ONE = batch(record(0))
@@ -391,3 +393,21 @@ def test_a_jump_of_the_wall_clock_changes_nothing() -> None:
         strategy.deliver(batch(record(offset)))
     assert [output.event_id for output in bench.committed] == [record(offset).event_id for offset in range(3)]
     assert bench.counters.producers_discarded == {}
+
+
+def test_a_processor_that_wants_to_know_is_told_of_each_change_of_the_assignment() -> None:
+    class Fenced(Copy):
+        changes = 0
+
+        def assignment_changed(self) -> None:
+            self.changes += 1
+
+    bench, processor = Bench(), Fenced()
+    bench.work = BatchWork(processor, step="copy", policy=STOP, dead_letter_topic="dead")
+    bench.parts = dataclasses.replace(bench.parts, work=bench.work)
+    strategy = started(bench)
+    assert processor.changes == 1
+    strategy.changed("revoking")
+    strategy.changed("revoked")
+    strategy.changed("assigned")
+    assert processor.changes == 4

@@ -116,8 +116,6 @@ def _inbox_positions(op: Operations) -> None:
         "SELECT scope, topic, partition, max(record_offset) + 1, sum(replays), sum(duplicates), max(created_at_ms) "
         "FROM tallystick_inbox WHERE topic IS NOT NULL GROUP BY scope, topic, partition"
     )
-    if op.get_context().dialect.name == "postgresql":  # SQLite minds no lengths
-        op.alter_column("tallystick_owner_epoch", "owner_key", type_=sa.String(500))
     op.drop_column("tallystick_inbox", "replays")
     op.drop_column("tallystick_inbox", "duplicates")
 

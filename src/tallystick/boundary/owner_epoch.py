@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, Engine, select
 
 from tallystick.boundary import schema
 from tallystick.boundary.statements import insert
 from tallystick.errors import FencedError
+from tallystick.ids import deterministic_id
+
+_KEY_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,17 @@ class PartitionOwners:
     def claims(self, engine: Engine, scope: str, places: Iterable[tuple[str, int]]) -> list[OwnerClaim]:
         """Those of ``places``, in the order of their keys. A new one waits for effects that hold the old epoch."""
         for place in sorted(set(places) - self._claims.keys()):
-            self._claims[place] = take_ownership(engine, f"{scope}/{place[0]}/{place[1]}")
+            self._claims[place] = take_ownership(engine, _key(scope, *place))
         return sorted((self._claims[place] for place in places), key=lambda claim: claim.owner_key)
 
     def forget(self) -> None:
         """The assignment has changed: what was ours may be another's, or may have been in between."""
         self._claims.clear()
+
+
+def _key(scope: str, topic: str, partition: int) -> str:
+    key = f"{scope}/{topic}/{partition}"
+    return key if len(key) <= _KEY_CHARACTERS else deterministic_id("tallystick.owner", scope, topic, partition)
 
 
 def take_ownership(engine: Engine, owner_key: str) -> OwnerClaim:

@@ -173,7 +173,7 @@ outbox_relay = Table(
 owner_epoch = Table(
     "tallystick_owner_epoch",
     metadata,
-    Column("owner_key", String(500), primary_key=True),
+    Column("owner_key", String(300), primary_key=True),
     Column("epoch", BigInteger, nullable=False),
 )
 

@@ -65,6 +65,8 @@ class Network:
     posts: list[tuple[int, str, bytes]] = field(default_factory=list)
     """Time, key and body of every charge that left."""
     serving: set[asyncio.Task[httpx.Response]] = field(default_factory=set)
+    travelling: int = 0
+    """Requests that have left and have not arrived."""
 
     def transport(self, process: Process) -> Callable[[], httpx.AsyncBaseTransport]:
         return lambda: _Transport(self, process)
@@ -78,9 +80,13 @@ class Network:
         troubles = self.troubles
         if drawn < troubles.refused:
             raise httpx.ConnectError("refused")
-        await asyncio.sleep(self.rng.random() * troubles.delay_s)
         if drawn < troubles.refused + troubles.lost_request:
             await asyncio.sleep(3_600)
+        self.travelling += 1
+        try:
+            await asyncio.sleep(self.rng.random() * troubles.delay_s)
+        finally:
+            self.travelling -= 1
         if request.method == "POST" and not key.endswith("-cancel"):
             self.posts.append((self.clock.now_ms(), key, request.content))
         response = await self._served(request)

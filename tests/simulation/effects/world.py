@@ -398,11 +398,17 @@ class World:
         for event in events:
             await asyncio.sleep(self.rng.uniform(0.1, 5))
             if isinstance(event, int):
+                await self._nothing_on_its_way()
                 self.note(f"time jumps by {event} ms")
                 self.clock.advance(by_ms=event)
             else:
                 point = self.rng.choice(KILL_POINTS)
                 killpoints._armed[point] = self.rng.randint(1, 2)
+
+    async def _nothing_on_its_way(self) -> None:
+        """Time jumps for us, and for no request: one that arrived a day later would be a provider that is late."""
+        while self.network.travelling or self.network.serving:  # noqa: ASYNC110  both have their time limits
+            await asyncio.sleep(0.05)
 
     def note(self, what: str) -> None:
         self.trace.append(f"{self.clock.now_ms() - START_MS} {what}")

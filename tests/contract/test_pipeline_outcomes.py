@@ -12,6 +12,7 @@ from tests.support.pipeline import RunningLoop, SupervisedWorkers, put, read_unt
 from tests.support.secured import PASSWORDS, Secured, acl, apache_secured, embedded_secured, only_these, take_away
 from tests.support.wire import WireClient
 
+from tallystick.broker import EmbeddedBroker
 from tallystick.broker.security.acl import Operation, PatternType, ResourceType
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline import App, Emit, ErrorPolicy, Record, StoppedByPolicy, Topic
@@ -168,3 +169,14 @@ def test_a_right_that_is_taken_away_stops_the_step_and_names_what_is_missing(
         "id": "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
     }
     assert said[taken] in str(running.raised)
+
+
+def test_a_topic_that_is_not_there_stops_the_step_and_is_named(names: Names) -> None:
+    with EmbeddedBroker(settings={"auto.create.topics.enable": "false"}) as broker:
+        source = make_topic(broker.bootstrap, names("in"))
+        put(broker.bootstrap, source, [b"a"])
+        quick = {"topic.metadata.propagation.max.ms": 500}
+        with RunningLoop(broker.bootstrap, names("typo"), source, copy_to("typo"), producer_config=quick) as running:
+            running.join()
+    assert isinstance(running.raised, ConfigurationError)
+    assert "'typo'" in str(running.raised)

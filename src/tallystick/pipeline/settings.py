@@ -44,6 +44,8 @@ _PRODUCER_DEFAULTS: Final[Settings] = {
     **_RECOVERY,
     "enable.idempotence": True,
     "acks": "all",
+    # Below transaction.timeout.ms: a topic that is not there is told as that, and not as a transaction that timed out.
+    "topic.metadata.propagation.max.ms": 5_000,
     "linger.ms": 5,
     # The Java client's: records of one key meet in one partition whoever writes them.
     "partitioner": "murmur2_random",

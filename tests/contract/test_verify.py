@@ -62,6 +62,7 @@ def test_keyed_state_is_the_fold_of_its_inputs_while_workers_die(
     assert len(outcome.history.states) == (settings.accounts if workload is Shape.COUNT else 0)
 
 
+@pytest.mark.long
 def test_each_event_is_charged_once_while_provider_dispatchers_and_workers_fail(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--folder", str(tmp_path), "--duration", "6s"]
     faults = "provider-outage:hangs-up@0.5,kill-dispatcher@1,provider-outage:killed@3,kill-worker@2"

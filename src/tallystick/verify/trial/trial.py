@@ -53,6 +53,8 @@ _TURN_S: Final = 0.05
 _DISPATCHERS: Final = 2
 _JOIN_TIMEOUT_S: Final = 90.0
 _READ_TIMEOUT_S: Final = 300.0
+_HEALING_S: Final = 60.0
+"""How long a fault that has begun may go on past the run's time: a zombie has to wake up, a place to be come to."""
 _STABLE_TIMEOUT_S: Final = 60.0
 _ACKNOWLEDGE_TIMEOUT_S: Final = 60.0
 STABLE_LIMIT_MS: Final = 4 * TRANSACTION_TIMEOUT_MS + 20_000
@@ -212,8 +214,11 @@ class Trial:
         self.timeline.note("run", "all workers have joined")
 
     def _under_faults(self, injector: Injector, crew: Crews, feed: Feed, auditor: Auditor) -> None:
-        began = time.monotonic()
-        while (elapsed_s := time.monotonic() - began) < self.settings.duration_s:
+        """Events are sent until the time is over and what had begun to break by then has healed."""
+        began, duration_s = time.monotonic(), self.settings.duration_s
+        while (elapsed_s := time.monotonic() - began) < duration_s or (
+            injector.active and elapsed_s < duration_s + _HEALING_S
+        ):
             injector.step(elapsed_s)
             crew.look()
             self.report(Progress("under faults", elapsed_s, len(feed.sent), auditor.remaining, injector.active))

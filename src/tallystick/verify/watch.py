@@ -40,7 +40,8 @@ class GroupWatch:
             "log_level": 2,  # a broker that is killed on purpose is no news
         }
         self._group = group
-        self._admin = AdminClient({**reach, "log_level": 2})
+        self._reach = reach
+        self._admin: AdminClient | None = None
         self._stable = Consumer({**settings, "isolation.level": "read_committed"})
         self._raw = Consumer({**settings, "isolation.level": "read_uncommitted"})
         self._sources = self._partitions(sources)
@@ -57,6 +58,7 @@ class GroupWatch:
 
     def members(self) -> int:
         """Members that have partitions in a stable generation; 0 while group or coordinator move."""
+        self._admin = self._admin or AdminClient({**self._reach, "log_level": 2})
         future = self._admin.describe_consumer_groups([self._group], request_timeout=_TIMEOUT_S)[self._group]
         try:
             group = future.result(_TIMEOUT_S)

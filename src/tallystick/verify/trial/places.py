@@ -15,6 +15,9 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tallystick.errors import TallystickError
+from tallystick.operate import ClientSettings, Cluster
+from tallystick.operate.groups import describe_group
 from tallystick.pipeline import Guarantee
 from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, TrialSettings
 from tallystick.verify.trial.site import Site
@@ -48,6 +51,20 @@ def make_topics(client: Mapping[str, str], workload: WorkloadSettings) -> None:
     ]
     for future in admin.create_topics(topics, operation_timeout=_ADMIN_TIMEOUT_S).values():
         future.result(_ADMIN_TIMEOUT_S)
+
+
+def members(site: Site, group: str) -> int:
+    """How many are in a group that stands; 0 while it, or its coordinator, moves.
+
+    Asked without an ``AdminClient``: one that lives through kills of the broker may hang for ever when it is let go
+    of (librdkafka 2.16, ``rd_kafka_destroy`` joins a broker's thread that does not end).
+    """
+    try:
+        with Cluster(ClientSettings.from_properties(site.bootstrap, site.client)) as cluster:
+            found = describe_group(cluster, group)
+    except TallystickError:
+        return 0
+    return len(found.members) if found.state.lower() == "stable" else 0
 
 
 def remove_topics(client: Mapping[str, str], workload: WorkloadSettings) -> None:

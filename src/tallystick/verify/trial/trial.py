@@ -34,7 +34,7 @@ from tallystick.verify.trial.crew import Crew, Crews
 from tallystick.verify.trial.feed import Aborter, Feed
 from tallystick.verify.trial.hanging import OFFSETS_TOPIC, hanging_transactions
 from tallystick.verify.trial.outcome import Outcome, Violation, forbidden
-from tallystick.verify.trial.places import make_topics, remove_groups, remove_topics, worker_place, workload_of
+from tallystick.verify.trial.places import make_topics, members, remove_groups, remove_topics, worker_place, workload_of
 from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, TrialSettings
 from tallystick.verify.trial.site import Site
 from tallystick.verify.trial.watchers import Auditor, GroupCrowd, LiveReader, first_seen, views_of
@@ -185,7 +185,7 @@ class Trial:
                 site.bootstrap, workload.group, workload.sources, workload.sinks, client=site.client
             ) as watch:
                 crews.start()
-                self._await_members(watch, crew)
+                self._await_members(crew)
                 auditor = Auditor(watch, self.timeline)
                 for thread in (feed, aborter, auditor, *readers):
                     thread.start()
@@ -202,14 +202,15 @@ class Trial:
 
     # -- the phases
 
-    def _await_members(self, watch: GroupWatch, crew: Crew) -> None:
+    def _await_members(self, crew: Crew) -> None:
         deadline = time.monotonic() + _JOIN_TIMEOUT_S
-        while self.settings.application is None and watch.members() < crew.count:
+        while self.settings.application is None:
+            joined = members(self.site, self.workload.group)
+            if joined >= crew.count:
+                break
             crew.look()
             if time.monotonic() > deadline:
-                raise RunUnfinished(
-                    f"only {watch.members()} of {crew.count} workers joined the group: {crew.last_words()}"
-                )
+                raise RunUnfinished(f"only {joined} of {crew.count} workers joined the group: {crew.last_words()}")
             time.sleep(_TURN_S)
         self.timeline.note("run", "all workers have joined")
 

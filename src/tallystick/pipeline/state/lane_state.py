@@ -44,7 +44,7 @@ class LaneState:
             if found is None:
                 raise AbortableError(f"partition {number} is not ours any more, nor is its state")
             state = self._touched[number] = found
-        state.begin()
+        state.journal.is_open = True
         return state
 
     def undo(self, number: int) -> None:

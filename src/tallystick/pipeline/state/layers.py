@@ -75,7 +75,7 @@ class Journal:
         self.is_open = False
         if self.changes:
             for layers, key, _ in self.changes:
-                layers.written(key, event_id)
+                layers.writers[key] = event_id
             self.changes.clear()
 
     def undo(self) -> None:
@@ -97,7 +97,8 @@ class Layers:
         self._timed = timed
         self._flush = flush
         self._transaction: dict[bytes, bytes | None] = {}
-        self._writers: dict[bytes, EventId] = {}
+        self.writers: dict[bytes, EventId] = {}
+        """Of what the open transaction changed: the event that did it last. The journal writes it."""
         self._committed: dict[bytes, bytes | None] = {}
         self._dirty: set[bytes] = set()
         self._next_due: int | None = None
@@ -164,10 +165,6 @@ class Layers:
 
     # -- the journal
 
-    def written(self, key: bytes, event_id: EventId) -> None:
-        """The change of ``key`` stays; ``event_id`` made it."""
-        self._writers[key] = event_id
-
     def take_back(self, key: bytes, before: Any) -> None:
         """The change of ``key`` does not stay."""
         if before is _ABSENT:
@@ -180,7 +177,7 @@ class Layers:
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None, EventId]]:
         """The last value of each key that the transaction changed, and the event that did it last."""
-        writers = self._writers
+        writers = self.writers
         return ((key, value, writers[key]) for key, value in self._transaction.items())
 
     def commit(self) -> None:
@@ -191,13 +188,13 @@ class Layers:
         self._committed.update(self._transaction)
         self._dirty.update(self._transaction)
         self._transaction = {}
-        self._writers = {}
+        self.writers = {}
 
     def drop(self) -> None:
         """The transaction was aborted."""
         if self._transaction:
             self._transaction = {}
-            self._writers = {}
+            self.writers = {}
             self._next_due = None
 
     # -- the file

@@ -6,7 +6,7 @@ Owns: ``PartitionState``. Must not know: Kafka's client, who polls, other partit
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,7 +50,11 @@ class PartitionState:
         self._file = LocalFile(path, {one.store.name: one.store.timed for one in self.changelogs})
         self._marks: dict[str, Mark] = {}
         self._last_flush_ms = clock.monotonic_ms()
-        self._journal = Journal()
+        self.journal = Journal()
+        self.keep: Callable[[EventId], None] = self.journal.keep
+        """What the record changed is the transaction's; the event id is the record's."""
+        self.undo: Callable[[], None] = self.journal.undo
+        """As if the record had not been."""
         self._layers = {one.store.name: self._new_layers(one.store) for one in self.changelogs}
         self._all = tuple(self._layers.values())
         self.views: dict[AnyStore, StateView[Any, Any]] = {
@@ -65,22 +69,10 @@ class PartitionState:
 
     def _new_layers(self, store: AnyStore) -> Layers:
         return Layers(
-            store.name, self._file.base(store.name), timed=store.timed, journal=self._journal, flush=self._flush
+            store.name, self._file.base(store.name), timed=store.timed, journal=self.journal, flush=self._flush
         )
 
-    # -- a record
-
-    def begin(self) -> None:
-        """A record is processed from here on, until ``keep`` or ``undo``."""
-        self._journal.is_open = True
-
-    def keep(self, event_id: EventId) -> None:
-        """What the record changed is the transaction's; ``event_id`` is the record's."""
-        self._journal.keep(event_id)
-
-    def undo(self) -> None:
-        """As if the record had not been."""
-        self._journal.undo()
+    # -- a record, between ``journal.begin`` and ``keep`` or ``undo``
 
     def count_late(self) -> None:
         self.late += 1
@@ -142,7 +134,7 @@ class PartitionState:
         """The transaction was aborted, or how it ended is not known: what is committed stays."""
         self._pending.clear()
         self.late = self.duplicates = 0
-        self._journal.undo()
+        self.journal.undo()
         for one in self._all:
             one.drop()
 
@@ -156,7 +148,7 @@ class PartitionState:
         """Before anything is applied: the memory is as the file is."""
         with self._lock:
             self._flush()
-            self._journal.undo()
+            self.journal.undo()
             for one in self._all:
                 one.forget()
 

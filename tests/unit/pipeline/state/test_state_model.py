@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.pipeline.state.world import CHANGELOG, Worker, World
+from tests.unit.pipeline.state.world import CHANGELOG, Transaction, Worker, World
 
 from tallystick.errors import AmbiguousOutcome, ConfigurationError
 from tallystick.pipeline.cycle import Action
@@ -193,3 +193,24 @@ def test_two_workers_cannot_use_one_folder(world: World) -> None:
     with pytest.raises(ConfigurationError, match="rule 5"):
         Worker(world, "slot")
     worker.close()
+
+
+def test_a_partition_does_not_wait_for_the_state_of_another(world: World) -> None:
+    worker = Worker(world, "slot")
+    worker.deliver(3)
+    worker.close()
+    last = [transaction for _, transaction in world.log.records[CHANGELOG, 1]][-1]
+    last.committed = None  # a transaction is open there; in partition 0 it is over
+    world.log.records[CHANGELOG, 0] = [
+        (record, Transaction(committed=True)) for record, _ in world.log.records[CHANGELOG, 0]
+    ]
+    other = Worker(world, "other", assigned=False)
+    other.strategy.changed("assigned")
+    other.state.changed(world.sources)
+    assert other.state._restorations[0].over.wait(60)
+    assert other.state.released() == {("in", 0)}
+    assert other.state.held == {("in", 1)}
+    last.committed = True
+    assert other.state._restorations[1].over.wait(60)
+    assert other.state.released() == {("in", 1)}
+    other.close()

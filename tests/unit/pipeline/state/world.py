@@ -234,7 +234,7 @@ class WorldAssignment(FakeAssignment):
 class Worker:
     """One incarnation of a slot's worker; it owns all partitions."""
 
-    def __init__(self, world: World, slot: str, *, folder: Path | None = None) -> None:
+    def __init__(self, world: World, slot: str, *, folder: Path | None = None, assigned: bool = True) -> None:
         self._world = world
         self._at: dict[Partition, int] = {}
         stop = threading.Event()
@@ -272,7 +272,8 @@ class Worker:
             )
         )
         self.strategy.start()
-        self.assign()
+        if assigned:
+            self.assign()
 
     def assign(self) -> None:
         self.strategy.changed("assigned")

@@ -164,3 +164,16 @@ def test_the_last_event_that_changed_a_key_stands_beside_it() -> None:
     layers.set(b"k", b"failed")
     journal.undo()
     assert list(layers.changes()) == [(b"k", b"second", event_id("second"))]
+
+
+def test_what_a_failed_record_let_go_of_is_due_again() -> None:
+    journal = Journal()
+    layers = Layers("s", Nothing(), timed=True, journal=journal, flush=lambda: None)
+    journal.begin()
+    layers.set(b"old", value_at(5))
+    journal.keep(event_id("e"))
+    journal.begin()
+    layers.set(b"old", None)
+    assert layers.due(10, 1) == []
+    journal.undo()
+    assert layers.due(10, 1) == [(b"old", value_at(5))]

@@ -82,7 +82,8 @@ def run(folder: Path, declared: Windows[str, list[int]], events: list[tuple[str,
         if then:
             made.commit()
             since.clear()
-    made.feed(b"end", 1_000_000, b"-1", identity="end")
+    while made.feed(b"end", 1_000_000, b"-1"):
+        made.commit()  # so many at once
     made.commit()
     return made
 
@@ -112,8 +113,8 @@ def test_fixed_windows_close_once_with_what_came_in_time(
 
 
 @settings(max_examples=60, deadline=None)
-@given(EVENTS)
-def test_sessions_close_once_with_what_came_in_time(steps: list[tuple[str, int, str]]) -> None:
+@given(EVENTS, st.sampled_from([1, 1_000]))
+def test_sessions_close_once_with_what_came_in_time(steps: list[tuple[str, int, str]], at_once: int) -> None:
     events = timed_events(steps)
     spans: dict[str, list[tuple[int, int, list[int]]]] = defaultdict(list)
     stream_time = 0
@@ -126,7 +127,8 @@ def test_sessions_close_once_with_what_came_in_time(steps: list[tuple[str, int, 
         if last + GAP + GRACE > stream_time:
             numbers = sorted([number, *(each for one in near for each in one[2])])
             spans[key] = [one for one in spans[key] if one not in near] + [(start, last, numbers)]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tallystick.pipeline.windows.aggregation.CLOSE_AT_ONCE", at_once)
         declared = windows(Session(ms(GAP)))
         made = run(Path(folder), declared, events)
         assert sorted(values(made.committed)) == sorted(
@@ -218,3 +220,16 @@ def test_an_aggregation_that_tells_nobody_and_sessions_that_cannot_merge_are_ref
         app.aggregate(source=source, windows=windows(Tumbling(ms(SIZE))))(add)
     with pytest.raises(ConfigurationError, match="merge"):
         app.aggregate(source=source, windows=windows(Session(ms(GAP))), closed=told)(add)
+
+
+def test_a_session_that_is_over_and_not_told_yet_takes_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tallystick.pipeline.windows.aggregation.CLOSE_AT_ONCE", 1)
+    made = partition(tmp_path, windows(Session(ms(GAP))))
+    made.feed(b"b", 91, b"1")
+    made.feed(b"a", 92, b"2")
+    assert values(made.feed(b"c", 100, b"3")) == [b"b 91 96 [1]"]  # that of a is over too
+    assert values(made.feed(b"a", 96, b"4")) == [b"a 92 97 [2]"]
+    assert values(made.feed(b"c", 104, b"5")) == [b"a 96 101 [4]"]
+    made.close()

@@ -44,7 +44,8 @@ test-long: $(VENV)/dev.stamp ## all purchases on both stacks; verify for an hour
 	@$(BIN)/tallystick demo billing --full
 	@$(BIN)/tallystick demo billing --full --on apache
 	@$(BIN)/tallystick verify --workload pass-through --duration 1h --folder build/verify-embedded
-	@$(BIN)/tallystick verify --workload pass-through --duration 1h --on apache --folder build/verify-apache
+	@$(BIN)/tallystick verify --workload pass-through --duration 1h --on apache --folder build/verify-apache \
+		--faults kill-worker,kill-at,freeze-worker,zombie,rebalance-storm,cut-network,block-network,delay-network,lose-answer,late-end
 
 lint: $(VENV)/dev.stamp ## formatting, ruff, mypy --strict, the import contracts
 	@$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ def batches(records: Sequence[Record], size: int = BATCH) -> Iterator[Sequence[R
         yield records[start : start + size]
 
 
-def events(count: int) -> list[Record]:
+def events(count: int, *, first: int = 0) -> list[Record]:
     return [
         Record(
             topic="orders",
@@ -32,7 +32,7 @@ def events(count: int) -> list[Record]:
             timestamp_ms=1_700_000_000_000,
             event_id=deterministic_id("bench.boundary", number),
         )
-        for number in range(count)
+        for number in range(first, first + count)
     ]
 
 

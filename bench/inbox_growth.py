@@ -1,0 +1,86 @@
+"""The inbox as it grows: insert rate and size at each mark, and what forgetting costs and gives back.
+
+``python -m bench.inbox_growth --rows 1000000 10000000``. PostgreSQL with its defaults (128 MB of shared buffers),
+batches of 5,000 events, no business rows, so that only the inbox is measured. Each printed row covers the last 100,000
+events before its mark. ``--forget`` deletes the older half in the end, as ``tallystick inbox forget`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Sequence
+
+import structlog
+from bench.speed import report
+from bench.sql.site import Site
+from bench.sql.work import BATCH, events
+from sqlalchemy import Engine, text
+
+from tallystick.boundary import PerBatch, SqlEffect
+from tallystick.boundary.retention import forget
+from tallystick.servers import PostgreSQL
+
+_WINDOW = 100_000
+_SIZES = """SELECT pg_table_size('tallystick_inbox'), pg_relation_size('tallystick_inbox_pk'),
+    (SELECT reltuples FROM pg_class WHERE relname = 'tallystick_inbox')"""
+
+
+def grow(engine: Engine, site: Site, marks: Sequence[int]) -> None:
+    effect = SqlEffect(engine, PerBatch(lambda _connection, _records: None), name="bench.growth")
+    done = 0
+    print("| rows | events/s | processor µs/event | table, MiB | index, MiB | bytes/row |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for mark in sorted(marks):
+        while done < mark:
+            records = events(min(_WINDOW, mark - done), first=done)
+            began = site.now()
+            for start in range(0, len(records), BATCH):
+                effect.process(records[start : start + BATCH])
+            took = site.now() - began
+            done += len(records)
+        table, index, _ = sizes(engine)
+        print(
+            f"| {done:,} | {len(records) / took.wall_s:,.0f} | {took.processor_s / len(records) * 1e6:.1f} "
+            f"| {table / 2**20:,.0f} | {index / 2**20:,.0f} | {(table + index) / done:,.0f} |",
+            flush=True,
+        )
+
+
+def sizes(engine: Engine) -> tuple[int, int, float]:
+    with engine.begin() as connection:
+        row = connection.execute(text(_SIZES)).one()
+        return int(row[0]), int(row[1]), float(row[2])
+
+
+def forget_half(engine: Engine, rows: int) -> None:
+    """By offset: the events were spread over four partitions."""
+    committed = {("orders", partition): rows // 8 for partition in range(4)}
+    began = time.perf_counter()
+    count = forget(engine, scope="bench.growth", committed=committed, before_ms=time.time_ns() // 1_000_000 + 1)
+    took_s = time.perf_counter() - began
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM tallystick_inbox"))
+    table, index, _ = sizes(engine)
+    print(f"\nForgetting {count:,} rows: {count / took_s:,.0f} rows/s. After VACUUM: table {table / 2**20:,.0f} MiB, "
+          f"index {index / 2**20:,.0f} MiB; the space is used again by new rows.")  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="marks (1000000)")
+    parser.add_argument("--forget", action="store_true", help="forget the older half in the end")
+    options = parser.parse_args(arguments)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with PostgreSQL() as server:
+        site = Site(server)
+        print(f"{report.machine()}\n", flush=True)
+        with site.tables("postgresql") as engine:
+            grow(engine, site, options.rows)
+            if options.forget:
+                forget_half(engine, max(options.rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,8 @@ Owns: loading an application by name, the exit codes, structured logs on stderr.
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import json
 import logging
 import os
@@ -13,7 +15,7 @@ import sys
 import threading
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -149,5 +151,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def end(code: int) -> NoReturn:
+    """End the process: exit functions run, output is flushed, and the interpreter is not taken down.
+
+    Taking it down lets go of every client, and librdkafka hangs in that at times after a broker died (2.16.1). A worker
+    that was fenced has to be gone, and its supervisor waits for its exit code.
+    """
+    atexit._run_exitfuncs()  # noqa: SLF001  # there is no public name; exporters of spans send their last in it
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

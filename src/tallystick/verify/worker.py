@@ -6,7 +6,6 @@ Owns: nothing but the start; it is the public ``run_worker`` that runs.
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ import msgspec
 
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.pipeline import WorkerConfig, run_worker
-from tallystick.pipeline.worker_main import Exit
+from tallystick.pipeline.worker_main import Exit, end
 from tallystick.verify.workloads import WorkloadSettings, build_app
 
 ENV_PLACE: Final = "TALLYSTICK_WORKLOAD_PLACE"
@@ -63,4 +62,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -174,3 +175,24 @@ def test_a_misconfigured_worker_ends_with_its_code() -> None:
     finally:
         structlog.reset_defaults()
         structlog.contextvars.clear_contextvars()
+
+
+def test_a_process_ends_with_its_code_although_something_hangs_when_the_interpreter_goes(tmp_path: Path) -> None:
+    """librdkafka's clients do at times; exit functions run before, and output is whole."""
+    code = f"""
+import atexit, pathlib, time
+from tallystick.pipeline.worker_main import Exit, end
+
+class Hangs:
+    def __del__(self):
+        time.sleep(600)
+
+atexit.register(pathlib.Path({str(tmp_path / "ran")!r}).touch)
+held = Hangs()
+print("last words", end="")
+end(Exit.FENCED)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == Exit.FENCED
+    assert done.stdout == "last words"
+    assert (tmp_path / "ran").exists()

@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The contract suite waits for timeouts and start-ups more than it computes: more workers than processors. Each worker
 # has servers of its own; a file stays on one worker, so that they start once.
 WORKERS ?= 2
-CONTRACT_WORKERS ?= 3
+CONTRACT_WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 
 # Options of `make run`: FULL=1, BOOTSTRAP=host:port, DATABASE=url, ON=apache, and ARGS for anything else.
@@ -31,7 +31,7 @@ run: $(VENV)/$(if $(filter apache,$(ON)),apache,run).stamp ## bill real purchase
 
 test: lint ## lint, unit tests, contract tests on our broker and Apache Kafka, end-to-end tests
 	@$(PYTEST) -n $(WORKERS) tests/unit tests/fuzz tests/simulation
-	@$(PYTEST) -n $(CONTRACT_WORKERS) --dist loadfile -m "not long" tests/contract tests/e2e
+	@$(PYTEST) -n $(CONTRACT_WORKERS) --dist loadfile --no-loadscope-reorder -m "not long" tests/contract tests/e2e
 
 test-compat: $(VENV)/compat.stamp ## clients that are not ours (Java, Go, Node.js, Python) through our broker
 	@$(PYTEST) -n $(WORKERS) --dist loadfile tests/compat

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import hypothesis
 import pytest
-from hypothesis import settings
 from tests.support.brokers import Cluster, Names, Stack, unique_name
 
 if TYPE_CHECKING:
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 # How long an example takes says something about the machine, and nothing about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-
-
-settings.register_profile("untimed", deadline=None)  # a machine that is busy fails nothing
-settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -131,3 +126,25 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 def names() -> Names:
     """Names for topics, groups and transactional ids that no other test uses."""
     return unique_name
+
+
+LONG_FILES: Final = frozenset(
+    {
+        "test_verify",
+        "test_verify_mutations",
+        "test_pipeline_kills",
+        "test_pipeline_lanes",
+        "test_guarantees_kill_points",
+        "test_boundary_kills",
+        "test_migration",
+        "test_pipeline_outcomes",
+        "test_pipeline_state",
+        "test_effect_schedules",
+    }
+)
+"""A file stays on one worker, so those that take a minute begin first, or the others wait for them at the end."""
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order stays among the others
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG_FILES)

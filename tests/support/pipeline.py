@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -137,6 +138,7 @@ class RunningLoop:
             self.loop.run()
         except BaseException as error:  # noqa: BLE001  # handed to the test
             self.raised = error
+            traceback.print_exception(error)
 
 
 class SupervisedWorkers:

@@ -25,7 +25,7 @@ from tallystick.killpoints import reach
 from tallystick.pipeline import places
 from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.cycle import FINAL_PHASES, OPEN_PHASES, STOPPABLE_PHASES, Action, Cycle, Event, Phase
-from tallystick.pipeline.kafka_client import Membership, OutputRefused, Producer
+from tallystick.pipeline.kafka_client import MemberFenced, Membership, OutputRefused, Producer
 from tallystick.pipeline.patience import GaveUp, StopAsked
 from tallystick.pipeline.records import Output
 from tallystick.pipeline.strategy import Parts
@@ -269,7 +269,7 @@ class ExactlyOnce:
         """Initialising fences whoever holds the transactional id, so the slot must still be ours (rule 5)."""
         holder = self._parts.slot_holder()
         if holder is not None and not self._parts.positions.is_member(holder):
-            raise FencedError(f"the slot is held by member {holder}")
+            raise MemberFenced(f"the slot is held by member {holder}")
 
     def _rewind(self) -> None:
         self._drop_batch()

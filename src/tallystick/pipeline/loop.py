@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from tallystick.clock import Clock, SystemClock
-from tallystick.errors import FatalError
+from tallystick.errors import FatalError, RetriableError
 from tallystick.pipeline.assignment import Assignment
 from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
@@ -24,13 +24,13 @@ from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.inline import Inline
 from tallystick.pipeline.kafka_client import Cluster, Follower, GroupConsumer, MemberFenced, Partition
 from tallystick.pipeline.lanes import Lanes
-from tallystick.pipeline.making import Making
+from tallystick.pipeline.making import Making, Slot
 from tallystick.pipeline.needed_topics import needed_topics
 from tallystick.pipeline.observation import StepView
 from tallystick.pipeline.observation.lag import lags
-from tallystick.pipeline.patience import GaveUp, Patience, StopAsked
+from tallystick.pipeline.patience import Patience, StopAsked
 from tallystick.pipeline.plan import MAX_LANES, LoopPlan
-from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS, consumer_settings, producer_settings
+from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS, SESSION_TIMEOUT_MS, consumer_settings, producer_settings
 from tallystick.pipeline.starts import TopicFacts
 from tallystick.pipeline.state import StatePlan, StepState, co_partitioned, state_topics
 from tallystick.pipeline.work import WorkStopped
@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_MS: Final = 120_000
 """How long a worker waits for a cluster that is away before it gives up; below ``max.poll.interval.ms``."""
+
+_LOOK_AT_SLOT_S: Final = 0.5
+_SESSION_ENDS_LATE_MS: Final = 2_000
 
 _ADMIN_SETTINGS: Final = ("bootstrap.servers", "security.", "sasl.", "ssl.", "client.id")
 
@@ -190,13 +193,24 @@ class StepLoop:
         )
 
     def _by_whom(self, fenced: MemberFenced) -> Exception:
-        """By another process; or by ourselves: then a new process goes on, and there is nobody to stop for."""
+        """By another worker; or by a member that is gone: then a new process goes on, and there is nobody to stop for.
+
+        It takes up to a session to tell them apart; nothing is read or written meanwhile.
+        """
         making = self._making()
-        try:
-            own = making.patience.call("fenced by whom", making.is_own_slot)
-        except GaveUp:
-            return fenced
-        return FatalError(f"{fenced}: by a join of our own, whose answer was lost") if own else fenced
+        session_ms = int(self._consumer_settings.get("session.timeout.ms", SESSION_TIMEOUT_MS))
+        deadline_ms = self._clock.monotonic_ms() + session_ms + _SESSION_ENDS_LATE_MS
+        while self._clock.monotonic_ms() < deadline_ms:
+            try:
+                slot = making.slot_now()
+            except RetriableError as error:
+                log.info("who has the slot is not known yet", step=self._plan.step, error=str(error))
+                slot = Slot.UNCLEAR
+            if slot is Slot.VACANT:
+                return FatalError(f"{fenced}: by a member that is gone, such as a join of ours whose answer was lost")
+            if slot is Slot.ANOTHERS or self._stop.wait(_LOOK_AT_SLOT_S):
+                break
+        return fenced
 
     def _making(self) -> Making:
         return Making(

@@ -7,6 +7,7 @@ lanes' threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,6 +22,7 @@ from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts, lan
 log = structlog.get_logger(__name__)
 
 _REFRESH_INTERVAL_MS: Final = 1_000
+_SEEK_LIMIT_MS: Final = 10_000
 
 
 class Assignment:
@@ -161,7 +163,10 @@ class Assignment:
                 remedy="Find out who deleted them, set them by hand, start again",
             )
         targets = {partition: found.offset for partition, found in stored.items() if found.offset is not None}
-        self._patience.call("seek", lambda: self.consumer.seek(targets))
+        # A consumer that was fenced never fetches again, and tells of it in ``poll`` only, which is not reached here:
+        # a new process has to find out, so the wait is short.
+        soon = replace(self._patience, limit_ms=_SEEK_LIMIT_MS)
+        soon.call("seek", lambda: self.consumer.seek(targets))
 
     def refresh_notes(self) -> None:
         """Claim coverage of all partitions once every one has a committed offset; free when that is known."""

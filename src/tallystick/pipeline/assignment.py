@@ -15,8 +15,8 @@ import structlog
 
 from tallystick.errors import AbortableError, ConfigurationError, RetriableError
 from tallystick.pipeline.counters import Counters
-from tallystick.pipeline.kafka_client import Cluster, GroupConsumer, Membership, Partition
-from tallystick.pipeline.patience import Patience
+from tallystick.pipeline.kafka_client import Cluster, GroupConsumer, MemberFenced, Membership, Partition
+from tallystick.pipeline.patience import GaveUp, Patience, StopAsked
 from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts, lanes_so_far, resolve
 
 log = structlog.get_logger(__name__)
@@ -166,7 +166,22 @@ class Assignment:
         # A consumer that was fenced never fetches again, and tells of it in ``poll`` only, which is not reached here:
         # a new process has to find out, so the wait is short.
         soon = replace(self._patience, limit_ms=_SEEK_LIMIT_MS)
-        soon.call("seek", lambda: self.consumer.seek(targets))
+        try:
+            soon.call("seek", lambda: self.consumer.seek(targets))
+        except StopAsked:
+            raise
+        except GaveUp as silent:
+            if self._is_replaced():
+                raise MemberFenced(f"group {self._group!r} no longer knows member {self.member_id}") from silent
+            raise
+
+    def _is_replaced(self) -> bool:
+        """Whether another has our place, as far as the group can be asked."""
+        try:
+            holders = self._cluster.instance_holders(self._group)
+        except RetriableError:
+            return False
+        return bool(holders) and self.member_id not in holders.values()
 
     def refresh_notes(self) -> None:
         """Claim coverage of all partitions once every one has a committed offset; free when that is known."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from tallystick.boundary.driver import array_literal, driver
 from tallystick.boundary.horizons import Horizons
-from tallystick.boundary.inbox_rows import Arrival, Entered, Known, Met, Progress, as_text
+from tallystick.boundary.inbox_rows import Arrival, Entered, Met, Progress, as_text
 from tallystick.boundary.owner_epoch import OwnerClaim, check_all
 
 _VERIFY: Final = "SELECT owner_key, epoch FROM tallystick_owner_epoch WHERE owner_key = ANY(%s) ORDER BY 1 FOR SHARE"
@@ -83,9 +83,7 @@ class PostgreSQLInbox:
             if raw.execute(_SILENT, (scope, ids)).fetchone()[0] == as_text(arrivals):
                 return Met(len(arrivals), {})
             rows = raw.execute(_KNOWN, (ids, scope)).fetchall()
-        here = {arrival[0]: arrival for arrival in arrivals}
-        others = {row[0]: Known(*row) for row in rows if row[5] is not None or row[:5] != here[row[0]]}
-        return Met(len(rows), others)
+        return Met.of(rows, arrivals)
 
     def finish(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -43,6 +43,13 @@ class Met(NamedTuple):
 
     found: int
     others: Mapping[str, Known]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Any]], arrivals: Sequence[Arrival]) -> Met:
+        """From rows with the columns of ``Known``."""
+        here = {arrival[0]: arrival for arrival in arrivals}
+        others = {row[0]: Known(*row) for row in rows if row[5] is not None or row[:5] != here[row[0]]}
+        return cls(len(rows), others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,14 @@ def _on_demand(world: World) -> BrokerFaults:
     return world.broker_faults
 
 
-def _revive(server: Server) -> Steps:
+def _kill_for(server: Server, away_s: float) -> Steps:
+    """``kill -9``, and a start after a while; at once if the trial ends before."""
+    server.kill()
+    try:
+        yield away_s
+    except GeneratorExit:
+        server.start()
+        raise
     yield from in_background(server.start)
 
 
@@ -38,14 +45,7 @@ class KillBroker(Fault):
     needs = _OWN_BROKER
 
     def strike(self, world: World, draw: Draw) -> Steps:
-        broker = _broker(world)
-        broker.kill()
-        try:
-            yield draw.chance.uniform(0.0, 3.0)
-        except GeneratorExit:
-            broker.start()
-            raise
-        yield from _revive(broker)
+        yield from _kill_for(_broker(world), draw.chance.uniform(0.0, 3.0))
 
 
 class FreezeBroker(Fault):
@@ -132,13 +132,7 @@ class ProviderOutage(Fault):
             raise RuntimeError("a fault of the provider was planned without one")
         kind = draw.argument or draw.chance.choice(self.arguments)
         if kind == "killed":
-            provider.kill()
-            try:
-                yield draw.chance.uniform(0.5, 4.0)
-            except GeneratorExit:
-                provider.start()
-                raise
-            yield from _revive(provider)
+            yield from _kill_for(provider, draw.chance.uniform(0.5, 4.0))
             return
         if kind == "unavailable":
             provider.set_faults({"outage_503": 1.0})
@@ -173,10 +167,4 @@ class KillDatabase(Fault):
         database = world.database
         if database is None:
             raise RuntimeError("a fault of the database was planned without one")
-        database.kill()
-        try:
-            yield draw.chance.uniform(0.0, 2.0)
-        except GeneratorExit:
-            database.start()
-            raise
-        yield from _revive(database)
+        yield from _kill_for(database, draw.chance.uniform(0.0, 2.0))

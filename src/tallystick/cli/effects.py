@@ -53,6 +53,15 @@ _EXPORTED: Final = (
 )
 
 
+Books = Annotated[
+    str | None,
+    typer.Option(help="module:attribute of the function that books outcomes, as the dispatcher has it."),
+]
+WithoutBooks = Annotated[
+    bool, typer.Option("--without-books", help="Book nothing. Only if nothing books these outcomes.")
+]
+
+
 @effects.command("list")
 def list_effects(database: Database, state: StateOption = None, as_json: AsJson = False) -> None:
     """List attempts whose outcome is not known, with their age and the value at risk.
@@ -139,13 +148,8 @@ def resolve(
         str | None, typer.Option("--object", help="The provider's id of the payment; a success needs it.")
     ] = None,
     by: Annotated[str | None, typer.Option(help="Who decides. Without it: who is logged in here.")] = None,
-    books: Annotated[
-        str | None,
-        typer.Option(help="module:attribute of the function that books outcomes, as the dispatcher has it."),
-    ] = None,
-    without_books: Annotated[
-        bool, typer.Option("--without-books", help="Book nothing. Only if nothing books these outcomes.")
-    ] = False,
+    books: Books = None,
+    without_books: WithoutBooks = False,
 ) -> None:
     """Settle an attempt whose outcome nobody can find out, by your word.
 
@@ -212,13 +216,8 @@ def settlement(
     file: Annotated[Path, typer.Argument(help="The provider's settlement file.", exists=True, dir_okay=False)],
     database: Database,
     provider: Annotated[str, typer.Option(help="Its name in the effect ledger.")] = "stripe",
-    books: Annotated[
-        str | None,
-        typer.Option(help="module:attribute of the function that books outcomes, as the dispatcher has it."),
-    ] = None,
-    without_books: Annotated[
-        bool, typer.Option("--without-books", help="Book nothing. Only if nothing books these outcomes.")
-    ] = False,
+    books: Books = None,
+    without_books: WithoutBooks = False,
 ) -> None:
     """Settle unknown outcomes by the provider's settlement file: what it settled, it charged.
 

@@ -144,6 +144,14 @@ class Fault(ABC):
         return self.needs
 
 
+def wait_while(holds: Callable[[], bool], *, at_most_s: float, look_s: float) -> Steps:
+    """Pauses until it holds no more, or the time is over."""
+    waited_s = 0.0
+    while holds() and waited_s < at_most_s:
+        waited_s += look_s
+        yield look_s
+
+
 def in_background(work: Callable[[], object]) -> Steps:
     """Wait for something slow without stopping the others. What it raises is raised here; ``TimeoutError``."""
     raised: list[BaseException] = []

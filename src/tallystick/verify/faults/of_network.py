@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tallystick.verify.faults.fault import Draw, Fault, Need, Steps, World
+from tallystick.verify.faults.fault import Draw, Fault, Need, Steps, World, wait_while
 from tallystick.verify.frames import (
     ADD_OFFSETS_TO_TXN,
     ADD_PARTITIONS_TO_TXN,
@@ -87,10 +87,7 @@ class LoseAnswer(Fault):
         before = _proxy(world).answers_lost
         _proxy(world).lose_answer(api_key, count=draw.chance.randint(1, 3))
         try:
-            waited_s = 0.0
-            while _proxy(world).answers_lost == before and waited_s < _HOLD_MAX_S:
-                waited_s += 0.1
-                yield 0.1
+            yield from wait_while(lambda: _proxy(world).answers_lost == before, at_most_s=_HOLD_MAX_S, look_s=0.1)
             yield 1.0
         finally:
             _proxy(world).lose_answer(api_key, count=0)
@@ -105,10 +102,7 @@ class LateEnd(Fault):
     def strike(self, world: World, draw: Draw) -> Steps:
         hold = _proxy(world).hold(END_TXN)
         try:
-            waited_s = 0.0
-            while not hold.caught and waited_s < _HOLD_MAX_S:
-                waited_s += 0.05
-                yield 0.05
+            yield from wait_while(lambda: not hold.caught, at_most_s=_HOLD_MAX_S, look_s=0.05)
             _proxy(world).cut()
             yield draw.chance.uniform(0.2, 3.0)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tallystick.verify.faults.fault import Draw, Fault, Need, Steps, World
+from tallystick.verify.faults.fault import Draw, Fault, Need, Steps, World, wait_while
 
 POINTS: Final = {
     "cycle.after-poll": "a batch is polled, and no transaction has begun",
@@ -64,10 +64,7 @@ class KillAt(Fault):
         reachable = [point for point in POINTS if point in world.places]
         number = draw.chance.randrange(world.workers.count)
         world.workers.kill_at(number, draw.argument or draw.chance.choice(reachable), draw.chance.randint(2, 4))
-        waited_s = 0.0
-        while world.workers.is_armed(number) and waited_s < _ARMED_S:
-            waited_s += 0.2
-            yield 0.2
+        yield from wait_while(lambda: world.workers.is_armed(number), at_most_s=_ARMED_S, look_s=0.2)
 
 
 class FreezeWorker(Fault):
@@ -98,10 +95,7 @@ class Zombie(Fault):
             )  # the second one is at work by then, or at its start: both are of interest
         finally:
             world.workers.wake_replaced(number)
-        waited_s = 0.0
-        while world.workers.replaced_live(number) and waited_s < _FENCED_S:
-            waited_s += 0.2
-            yield 0.2
+        yield from wait_while(lambda: world.workers.replaced_live(number), at_most_s=_FENCED_S, look_s=0.2)
 
 
 class RebalanceStorm(Fault):

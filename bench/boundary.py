@@ -59,7 +59,11 @@ def contests(scale: float) -> list[Contest]:
             int(20_000 * scale),
             {
                 "by hand: INSERT ON CONFLICT in a loop": hand.loop,
-                "Tallystick, a handler": ours.effect(ours.one, size=LOOP_BATCH),
+                "Tallystick, a handler, SQLAlchemy's statements": ours.effect(ours.one, size=LOOP_BATCH),
+                "Tallystick, a handler, the driver's statements": ours.effect(ours.one_by_driver, size=LOOP_BATCH),
+                "Tallystick, a batch function with one list of rows": ours.effect(
+                    PerBatch(ours.collected), size=LOOP_BATCH
+                ),
             },
         ),
         Contest(

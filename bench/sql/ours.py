@@ -45,6 +45,17 @@ def one(connection: Connection, record: Record) -> None:
     connection.exec_driver_sql("INSERT INTO bare VALUES (%s, %s)", (record.event_id, record.offset))
 
 
+def one_by_driver(connection: Connection, record: Record) -> None:
+    with driver(connection) as raw:
+        raw.execute("INSERT INTO bare VALUES (%s, %s)", (record.event_id, record.offset))
+
+
+def collected(connection: Connection, records: Sequence[Record]) -> None:
+    connection.exec_driver_sql(
+        "INSERT INTO bare VALUES (%s, %s)", [(record.event_id, record.offset) for record in records]
+    )
+
+
 def effect(handler: Any, *, size: int = BATCH) -> Callable[[Engine, Sequence[Record]], None]:
     def run(engine: Engine, records: Sequence[Record]) -> None:
         effect = SqlEffect(engine, handler, name="bench.effect")

@@ -5,7 +5,8 @@ Owns: telling these apart, and the counts of each partition. Must not know: SQL;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -32,24 +33,19 @@ class Positions:
     """How far the records of one batch bring each partition, and what was met on the way."""
 
     next_offsets: dict[tuple[str, int], int]
-    sizes: dict[tuple[str, int], int]
+    sizes: Mapping[tuple[str, int], int]
     """How many of the records are of each partition."""
     met: dict[tuple[str, int, Meeting], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Positions:
+        places = [(record.topic, record.partition) for record in records]
         ends: dict[tuple[str, int], int] = {}
-        sizes: dict[tuple[str, int], int] = {}
-        for record in records:
-            place = (record.topic, record.partition)
-            offset = record.offset
-            if place not in ends:
-                ends[place], sizes[place] = offset + 1, 1
-                continue
-            sizes[place] += 1
-            if ends[place] <= offset:
-                ends[place] = offset + 1
-        return cls(ends, sizes)
+        end_of = ends.get
+        for place, record in zip(places, records, strict=True):
+            if record.offset >= end_of(place, 0):
+                ends[place] = record.offset + 1
+        return cls(ends, Counter(places))
 
     def add(self, record: Record, meeting: Meeting) -> None:
         key = (record.topic, record.partition, meeting)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -33,6 +34,8 @@ TOMBSTONE_HASH: Final = "tombstone"
 """Stands for the hash of a record without a value, which is not the same as an empty one."""
 
 _log = structlog.get_logger(__name__)
+
+_event_id, _topic, _partition, _offset = map(attrgetter, ("event_id", "topic", "partition", "offset"))
 
 Answers = Sequence[tuple[Output, ...] | Poisoned]
 
@@ -203,15 +206,14 @@ class BatchOfEvents:
 
 def _arrivals(records: Sequence[Record], digests: Sequence[str]) -> list[Arrival]:
     """Each event once, sorted by id."""
-    if len({record.event_id for record in records}) < len(records):  # of an event twice, the first stands for it
-        first = {record.event_id: at for at, record in reversed(list(enumerate(records)))}
+    ids = list(map(_event_id, records))
+    if len(set(ids)) < len(ids):  # of an event twice, the first stands for it
+        first = {event_id: at for at, event_id in reversed(list(enumerate(ids)))}
         records, digests = [records[at] for at in first.values()], [digests[at] for at in first.values()]
-    return sorted(
-        [
-            (record.event_id, digest, record.topic, record.partition, record.offset)
-            for record, digest in zip(records, digests, strict=True)
-        ]
-    )
+        ids = list(map(_event_id, records))
+    # Columns and zip take two thirds of what a comprehension of tuples takes.
+    columns = map(_topic, records), map(_partition, records), map(_offset, records)
+    return sorted(zip(ids, digests, *columns, strict=True))
 
 
 def _first_of_each(records: Sequence[Record], new: Collection[str]) -> list[Record]:

@@ -106,6 +106,11 @@ class Connection:
         self._reader: RequestReader
         self._answers: Answers
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the accepted socket belongs to a transport, which closes it."""
+        return self._transport is not None
+
     async def serve(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         """From the accepted socket to its end."""
         try:

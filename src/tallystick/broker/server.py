@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections import Counter
+from functools import partial
 from typing import Final
 
 import structlog
 
 from tallystick.broker.byte_budget import ByteBudget
 from tallystick.broker.connection import Connection, Premises
+from tallystick.broker.door import Door
 from tallystick.broker.frame_buffers import FrameBuffers
 from tallystick.broker.interceptor import Interceptor
 from tallystick.broker.limits import DRAIN_TIMEOUT_S, TICK_MS
@@ -29,9 +30,7 @@ from tallystick.broker.security.settings import ConnectionSettings
 logger = structlog.get_logger(__name__)
 
 _BACKLOG: Final = 512
-_PAUSE_WITHOUT_FILES_S: Final = 0.2
 _SWEEP_EVERY_S: Final = 1.0
-_OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server:
@@ -62,7 +61,7 @@ class Server:
         self._by_host: Counter[str] = Counter()
         self._connection_count = 0
         self._refused = 0
-        self._doors: list[tuple[asyncio.Task[None], socket.socket]] = []
+        self._doors: list[Door] = []
         self.ports: dict[str, int] = {}
 
     @property
@@ -76,7 +75,8 @@ class Server:
             opened = await _listening_socket(listener)
             port: int = opened.getsockname()[1]
             self.ports[listener.name] = port
-            self._doors.append((asyncio.create_task(self._accept(listener, opened, port)), opened))
+            advertised = (listener.advertised_host, listener.advertised_port or port)
+            self._doors.append(Door(opened, partial(self._enter, listener, advertised), name=listener.name))
         self._node.port = next(iter(self.ports.values()))
 
     async def run(self) -> None:
@@ -88,7 +88,7 @@ class Server:
 
     async def drain(self) -> None:
         """Stop listening; begin no request any more, and let those at work be answered, for ``DRAIN_TIMEOUT_S``."""
-        await self._close_doors()
+        self._close_doors()
         finishing = [asyncio.create_task(connection.finish()) for connection in self._connections.values()]
         if finishing:
             _, late = await asyncio.wait(finishing, timeout=DRAIN_TIMEOUT_S)
@@ -97,23 +97,18 @@ class Server:
 
     def abort(self) -> None:
         """Cut every connection, with nothing more sent, and stop listening."""
-        for task, opened in self._doors:
-            task.cancel()
-            opened.close()
+        self._close_doors()
         for task, connection in self._connections.items():
             connection.abort()
             task.cancel()
 
-    async def _close_doors(self) -> None:
-        doors, self._doors = self._doors, []
-        for task, opened in doors:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            opened.close()
+    def _close_doors(self) -> None:
+        while self._doors:
+            self._doors.pop().close()
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
-        await self._close_doors()
+        self._close_doors()
         connections = list(self._connections)
         for connection in connections:
             connection.cancel()
@@ -137,43 +132,29 @@ class Server:
             logger.warning("connections were refused: too many", refused=self._refused, open=len(self._connections))
             self._refused = 0
 
-    async def _accept(self, listener: Listener, opened: socket.socket, port: int) -> None:
-        loop = asyncio.get_running_loop()
-        advertised = (listener.advertised_host, listener.advertised_port or port)
-        tls = self._node.security.tls if listener.protocol.has_tls else None
-        while True:
-            try:
-                accepted, address = await loop.sock_accept(opened)
-            except OSError as error:
-                if error.errno in _OUT_OF_FILES:
-                    logger.warning("no connection can be accepted", listener=listener.name, reason=error.strerror)
-                    await asyncio.sleep(_PAUSE_WITHOUT_FILES_S)
-                continue  # the others mean that the peer has gone already
-            host = str(address[0])
-            bounds = self._bounds or self._node.configs.connections
-            if len(self._connections) >= bounds.max_connections or self._by_host[host] >= bounds.per_ip(host):
-                self._refused += 1
-                if self._meter is not None:
-                    self._meter.connections_refused += 1
-                accepted.close()
-                continue
-            self._connection_count += 1
+    def _enter(self, listener: Listener, advertised: tuple[str, int], accepted: socket.socket, host: str) -> None:
+        bounds = self._bounds or self._node.configs.connections
+        if len(self._connections) >= bounds.max_connections or self._by_host[host] >= bounds.per_ip(host):
+            self._refused += 1
             if self._meter is not None:
-                self._meter.connections_accepted += 1
-            connection = Connection(
-                self._premises,
-                listener,
-                connection_id=self._connection_count,
-                client_host=host,
-                advertised=advertised,
-            )
-            task = asyncio.create_task(connection.serve(accepted, tls))
-            self._connections[task] = connection
-            self._by_host[host] += 1
-            task.add_done_callback(lambda done, host=host: self._ended(done, host))  # type: ignore[misc]
+                self._meter.connections_refused += 1
+            accepted.close()
+            return
+        self._connection_count += 1
+        if self._meter is not None:
+            self._meter.connections_accepted += 1
+        connection = Connection(
+            self._premises, listener, connection_id=self._connection_count, client_host=host, advertised=advertised
+        )
+        tls = self._node.security.tls if listener.protocol.has_tls else None
+        task = asyncio.create_task(connection.serve(accepted, tls))
+        self._connections[task] = connection
+        self._by_host[host] += 1
+        task.add_done_callback(partial(self._ended, accepted, host))
 
-    def _ended(self, task: asyncio.Task[None], host: str) -> None:
-        del self._connections[task]
+    def _ended(self, accepted: socket.socket, host: str, task: asyncio.Task[None]) -> None:
+        if not self._connections.pop(task).has_begun:
+            accepted.close()  # the task was cancelled before its first step, or while the socket was taken over
         self._by_host[host] -= 1
         if not self._by_host[host]:
             del self._by_host[host]

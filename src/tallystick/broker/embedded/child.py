@@ -30,6 +30,8 @@ START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
 LAST_REPORT_TIMEOUT_S: Final = 1.0
 """How long a kill waits to hear how far the faults are; a broker that does not answer has them as last told."""
+OWN_END_TIMEOUT_S: Final = 10.0
+"""How long one that may have died by itself gets to say so; only one that is stopped (SIGSTOP) takes it all."""
 
 _SIGNALS: Final = {Ending.STOP: signal.SIGTERM, Ending.KILL: signal.SIGKILL}
 
@@ -127,7 +129,7 @@ class ChildRun:
     def await_own_end(self) -> bool:
         if self._process.poll() is None:
             # The answer comes after everything that it said before, and none from one that died this moment.
-            self._control.ask(Report(), timeout_s=LAST_REPORT_TIMEOUT_S)
+            self._control.ask(Report(), timeout_s=OWN_END_TIMEOUT_S)
         if self._control.is_dying or self._control.has_ended:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_TIMEOUT_S)

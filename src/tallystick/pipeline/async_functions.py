@@ -81,14 +81,18 @@ class AsyncFunctionProcessor:
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
         """Outputs of each record, or the verdict that it is poisoned."""
         polled = Polled.of(records)
+        columns = zip(self._done(polled), polled.event_ids, polled.inherited_stamps, strict=True)
         return [
-            done if isinstance(done, Poisoned) else list(Numbered(done, numbered(done, parent, self._step)))
-            for done, parent in zip(self._done(polled), polled.event_ids, strict=True)
+            done
+            if isinstance(done, Poisoned)
+            else list(Numbered(done, numbered(done, parent, self._step), [stamp] * len(done)))
+            for done, parent, stamp in columns
         ]
 
     def process_all(self, records: Polled) -> Results:
         emits: list[Emit] = []
         ids: list[EventId] = []
+        stamps: list[int] = []
         poisoned: list[tuple[int, Poisoned]] = []
         for index, done in enumerate(self._done(records)):
             if isinstance(done, Poisoned):
@@ -96,7 +100,8 @@ class AsyncFunctionProcessor:
             elif done:
                 emits += done
                 ids += numbered(done, records.event_ids[index], self._step)
-        return Results(Numbered(emits, ids), poisoned)
+                stamps += [records.inherited_stamps[index]] * len(done)
+        return Results(Numbered(emits, ids, stamps), poisoned)
 
     def close(self) -> None:
         self._loop.close()

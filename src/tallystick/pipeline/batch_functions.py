@@ -49,7 +49,7 @@ class BatchFunctionProcessor:
         if isinstance(returned, Emits) and not poisoned:
             self._check(len(returned.values), events)
             ids = whole.derived_ids(self._step, 0)
-            return Results(Column(returned.topic, returned.keys, returned.values, ids))
+            return Results(Column(returned.topic, returned.keys, returned.values, ids, whole.inherited_stamps))
         if poisoned or isinstance(returned, Emits):
             return _joined(self._numbered(returned, events, whole), dict(poisoned))
         self._check(len(returned), events)
@@ -81,16 +81,19 @@ class BatchFunctionProcessor:
         return events, Polled.of(whole), poisoned
 
     def _flat(self, returned: Sequence[Emit | Iterable[Emit] | None], whole: Polled) -> Numbered:
-        step, emits, ids = self._step, list[Emit](), list[EventId]()
-        for index, (one, first_id) in enumerate(zip(returned, whole.derived_ids(step, 0), strict=True)):
+        step, emits, ids, stamps = self._step, list[Emit](), list[EventId](), list[int]()
+        columns = zip(returned, whole.derived_ids(step, 0), whole.inherited_stamps, strict=True)
+        for index, (one, first_id, stamp) in enumerate(columns):
             if isinstance(one, Emit):
                 emits.append(one)
                 ids.append(one.event_id or first_id)
+                stamps.append(stamp)
             elif one is not None:
                 some = emitted(one, step)
                 emits += some
                 ids += numbered(some, whole.event_ids[index], step)
-        return Numbered(emits, ids)
+                stamps += [stamp] * len(some)
+        return Numbered(emits, ids, stamps)
 
     def _rows(self, events: list[Any], whole: Polled) -> Iterable[Sequence[Output]]:
         if not events:
@@ -106,9 +109,9 @@ class BatchFunctionProcessor:
         else:
             self._check(len(returned), events)
         rows = []
-        for one, parent in zip(returned, whole.event_ids, strict=True):
+        for one, parent, stamp in zip(returned, whole.event_ids, whole.inherited_stamps, strict=True):
             emits = emitted(one, self._step)
-            rows.append(Numbered(emits, numbered(emits, parent, self._step)))
+            rows.append(Numbered(emits, numbered(emits, parent, self._step), [stamp] * len(emits)))
         return rows
 
     def _check(self, results: int, events: list[Any]) -> None:
@@ -123,6 +126,7 @@ class BatchFunctionProcessor:
 def _joined(rows: Sequence[Numbered], poisoned: dict[int, Poisoned]) -> Results:
     emits: list[Emit] = []
     ids: list[EventId] = []
+    stamps: list[int] = []
     verdicts: list[tuple[int, Poisoned]] = []
     left = iter(rows)
     for index in range(len(rows) + len(poisoned)):
@@ -132,4 +136,5 @@ def _joined(rows: Sequence[Numbered], poisoned: dict[int, Poisoned]) -> Results:
         row = next(left)
         emits += row.emits
         ids += row.ids
-    return Results(Numbered(emits, ids), verdicts)
+        stamps += row.stamps
+    return Results(Numbered(emits, ids, stamps), verdicts)

@@ -40,8 +40,8 @@ def emit(
 
     ``key`` as text is encoded as UTF-8; records of one key keep their order. ``value`` None writes a tombstone.
     ``event_id`` is for outputs that are facts of their own with a business id; leave it out otherwise. Without
-    ``partition`` the producer's ``partitioner`` decides by the key, and without ``timestamp_ms`` the moment of writing
-    is the record's.
+    ``partition`` the producer's ``partitioner`` decides by the key. Without ``timestamp_ms`` the record has that of its
+    input.
     """
     raw_key = key.encode() if isinstance(key, str) else key
     raw_value = None if value is None else topic.encode(value)

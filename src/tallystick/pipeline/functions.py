@@ -56,9 +56,11 @@ class FunctionProcessor:
         partitions = () if state is None else records.partitions
         emits: list[Emit] = []
         ids: list[EventId] = []
+        stamps: list[int] = []
         poisoned: list[tuple[int, Poisoned]] = []
-        values = zip(count(), records.derived_ids(step, 0), self._sources.decoders(records), records.values)
-        for index, first_id, decode, value in values:
+        first_ids, decoders = records.derived_ids(step, 0), self._sources.decoders(records)
+        values = zip(count(), first_ids, decoders, records.values, records.inherited_stamps)
+        for index, first_id, decode, value, stamp in values:
             before = len(emits)
             try:
                 stores = None if state is None else state.begin(partitions[index])
@@ -66,6 +68,7 @@ class FunctionProcessor:
                 if isinstance(returned, Emit):
                     emits.append(returned)
                     ids.append(returned.event_id or first_id)
+                    stamps.append(stamp)
                 elif returned is not None:
                     number = 0
                     for one in returned:
@@ -74,20 +77,22 @@ class FunctionProcessor:
                         derived = derived_id(records.event_ids[index], step, number) if number else first_id
                         emits.append(one)
                         ids.append(one.event_id or derived)
+                        stamps.append(stamp)
                         number += 1  # noqa: SIM113  # enumerate would make a tuple for each
                 if stores is not None:
                     stores.keep(records.event_ids[index])
             except TallystickError:
                 raise  # ours say what the caller does: the cycle decides
             except Exception as error:  # noqa: BLE001  # user code: any failure is the record's, and bounded
-                del emits[before:], ids[before:]
+                del emits[before:], ids[before:], stamps[before:]
                 again = self._again(records, index, error)
                 if isinstance(again, Poisoned):
                     poisoned.append((before, again))
                 else:
                     emits += again
                     ids += numbered(again, records.event_ids[index], step)
-        return Results(Numbered(emits, ids), poisoned)
+                    stamps += [stamp] * len(again)
+        return Results(Numbered(emits, ids, stamps), poisoned)
 
     def close(self) -> None:
         """A function holds nothing."""

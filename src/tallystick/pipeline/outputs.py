@@ -37,40 +37,49 @@ class _Outputs(Sequence[Output]):
 
 
 class Numbered(_Outputs):
-    """What a step emitted, and for each the id that it has or gets."""
+    """What a step emitted, and for each the id that it has or gets, and the timestamp if it has none of its own."""
 
-    __slots__ = ("emits", "ids")
+    __slots__ = ("emits", "ids", "stamps")
 
-    def __init__(self, emits: Sequence[Emit], ids: Sequence[EventId]) -> None:
+    def __init__(self, emits: Sequence[Emit], ids: Sequence[EventId], stamps: Sequence[int]) -> None:
         self.emits = emits
         self.ids = ids
+        self.stamps = stamps
 
     def __len__(self) -> int:
         return len(self.emits)
 
     def output(self, index: int) -> Output:
         one = self.emits[index]
-        return Output(one.topic, one.key, one.value, self.ids[index], one.headers, one.partition, one.timestamp_ms)
+        stamp = (self.stamps[index] or None) if one.timestamp_ms is None else one.timestamp_ms
+        return Output(one.topic, one.key, one.value, self.ids[index], one.headers, one.partition, stamp)
 
 
 class Column(_Outputs):
-    """Records of one topic, without headers, partitions or times of their own."""
+    """Records of one topic, without headers or partitions; their timestamps are those of their inputs."""
 
-    __slots__ = ("ids", "keys", "topic", "values")
+    __slots__ = ("ids", "keys", "stamps", "topic", "values")
 
     def __init__(
-        self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes | None], ids: Sequence[EventId]
+        self,
+        topic: str,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        ids: Sequence[EventId],
+        stamps: Sequence[int],
     ) -> None:
         self.topic = topic
         self.keys = keys
         self.values = values
         self.ids = ids
+        self.stamps = stamps
 
     def __len__(self) -> int:
         return len(self.values)
 
     def output(self, index: int) -> Output:
-        return Output(self.topic, self.keys[index], self.values[index], self.ids[index])
+        stamp = self.stamps[index] or None
+        return Output(self.topic, self.keys[index], self.values[index], self.ids[index], timestamp_ms=stamp)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol, overload
 
 from tallystick.ids import EventId, PositionIds, derived_ids
-from tallystick.pipeline.records import Headers, Record
+from tallystick.pipeline.records import UNSTAMPED, Headers, Record
 
 MessageHeaders = Iterable[tuple[str, bytes]]
 
@@ -48,7 +49,7 @@ class Run:
 class Polled(Sequence[Record]):
     """The records of one batch. Columns have one entry for each record, in the order of the poll."""
 
-    __slots__ = ("_event_ids", "_given", "_headers", "_keys", "_messages", "_records", "_runs", "_values")
+    __slots__ = ("_event_ids", "_given", "_headers", "_keys", "_messages", "_records", "_runs", "_stamps", "_values")
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Polled(Sequence[Record]):
         self._values: list[bytes | None] | None = None
         self._keys: list[bytes | None] | None = None
         self._event_ids: list[EventId] | None = None
+        self._stamps: list[int] | None = None
         self._records: list[Record] | None = None
 
     @classmethod
@@ -92,6 +94,21 @@ class Polled(Sequence[Record]):
         if self._keys is None:
             self._keys = self._column(lambda kind: kind.key)
         return self._keys
+
+    @property
+    def inherited_stamps(self) -> list[int]:
+        """The timestamp that the outputs of each record inherit; 0 if the record has none (``UNSTAMPED``)."""
+        if self._stamps is None:
+            if self._records is not None:
+                stamps = [record.timestamp_ms for record in self._records]
+            elif messages := self._messages:
+                stamps = list(map(itemgetter(1), map(type(messages[0]).timestamp, messages)))
+            else:
+                stamps = []
+            if stamps and min(stamps) < 0:  # written without one: -1
+                stamps = [max(stamp, UNSTAMPED) for stamp in stamps]
+            self._stamps = stamps
+        return self._stamps
 
     @property
     def topics(self) -> list[str]:

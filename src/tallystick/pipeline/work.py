@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+import msgspec
 import structlog
 
 from tallystick.errors import (
@@ -23,7 +24,7 @@ from tallystick.pipeline.outputs import Results
 from tallystick.pipeline.policy import ErrorPolicy, OnFailure, StoppedByPolicy
 from tallystick.pipeline.polled import Polled
 from tallystick.pipeline.ports import Poisoned, Processor
-from tallystick.pipeline.records import Output, Record
+from tallystick.pipeline.records import UNSTAMPED, Output, Record
 from tallystick.pipeline.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -100,13 +101,13 @@ class BatchWork:
         results = iter(self._results(good) if good else ())
         outputs: list[Output] = []
         dead = 0
-        for index in range(len(batch.records)):
+        for index, record in enumerate(batch.records):
             result = condemned[index] if index in condemned else next(results)
             if isinstance(result, Poisoned):
                 dead += 1
                 outputs.append(self._dead_letter(result))
             else:
-                outputs.extend(result)
+                outputs.extend(_inheriting(result, record))
         return outputs, dead
 
     def assignment_changed(self) -> None:
@@ -218,6 +219,16 @@ class BatchWork:
             raise WorkStopped(str(stopped), stopped)
         log.warning("dead letter", step=self._step, place=_place(record), event_id=record.event_id, cause=repr(cause))
         return dead_letter(record, cause, topic=self._dead_letter_topic, step=self._step, tries=poisoned.tries)
+
+
+def _inheriting(outputs: Sequence[Output], record: Record) -> Sequence[Output]:
+    """The outputs of a record, whose timestamp is theirs unless they have one."""
+    stamp = record.timestamp_ms
+    if stamp <= UNSTAMPED or all(one.timestamp_ms is not None for one in outputs):
+        return outputs
+    return [
+        one if one.timestamp_ms is not None else msgspec.structs.replace(one, timestamp_ms=stamp) for one in outputs
+    ]
 
 
 def _place(record: Record) -> str:

@@ -50,7 +50,9 @@ def purchases(*numbers: int, bad: Sequence[int] = ()) -> Sequence[Output]:
     return [
         Output("dead", b"key", one.value, derived_id(one.event_id, "rate.dead-letter", 0))
         if one.value == b"?"
-        else Output("target", b"key", b"%d" % one.offset, derived_id(one.event_id, "rate", 0))
+        else Output(
+            "target", b"key", b"%d" % one.offset, derived_id(one.event_id, "rate", 0), timestamp_ms=one.timestamp_ms
+        )
         for one in records
     ]
 

@@ -21,7 +21,7 @@ from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
 from tallystick.pipeline.kafka_client.partitions import Partition, positions
 from tallystick.pipeline.outputs import Column, Numbered
-from tallystick.pipeline.records import Emit, Output
+from tallystick.pipeline.records import UNSTAMPED, Emit, Output
 
 log = structlog.get_logger(__name__)
 
@@ -113,20 +113,22 @@ class Producer:
 
     def _produce_column(self, outputs: Column) -> None:
         produce, topic = self._producer.produce, outputs.topic
-        for index, (value, key, event_id) in enumerate(zip(outputs.values, outputs.keys, outputs.ids, strict=True)):
+        columns = zip(outputs.values, outputs.keys, outputs.ids, outputs.stamps, strict=True)
+        for index, (value, key, event_id, stamp) in enumerate(columns):
             try:
-                produce(topic, value, key, -1, None, None, 0, [(EVENT_ID_HEADER, event_id)])
+                produce(topic, value, key, -1, None, None, stamp, [(EVENT_ID_HEADER, event_id)])
             except (BufferError, KafkaException) as error:
                 self._produce_after(error, outputs[index])
 
     def _produce_numbered(self, outputs: Numbered) -> None:
         produce = self._producer.produce
-        for index, (emit, event_id) in enumerate(zip(outputs.emits, outputs.ids, strict=True)):
+        columns = zip(outputs.emits, outputs.ids, outputs.stamps, strict=True)
+        for index, (emit, event_id, stamp) in enumerate(columns):
             try:
                 if emit.headers or emit.partition is not None or emit.timestamp_ms is not None:
-                    produce(emit.topic, emit.value, emit.key, *_given(emit, event_id))
+                    produce(emit.topic, emit.value, emit.key, *_given(emit, event_id, stamp))
                 else:
-                    produce(emit.topic, emit.value, emit.key, -1, None, None, 0, [(EVENT_ID_HEADER, event_id)])
+                    produce(emit.topic, emit.value, emit.key, -1, None, None, stamp, [(EVENT_ID_HEADER, event_id)])
             except (BufferError, KafkaException) as error:
                 self._produce_after(error, outputs[index])
 
@@ -296,9 +298,9 @@ class Producer:
             log.info("producer connection", producer=self._name, why=why)
 
 
-def _given(output: Output | Emit, event_id: EventId) -> tuple[int, None, None, int, _Headers]:
-    """The arguments behind the key: partition, no call-backs, timestamp, headers."""
+def _given(output: Output | Emit, event_id: EventId, stamp: int = UNSTAMPED) -> tuple[int, None, None, int, _Headers]:
+    """The arguments behind the key: partition, no call-backs, timestamp (``stamp`` if it has none), headers."""
     headers: _Headers = [(EVENT_ID_HEADER, event_id)]
     headers += [header for header in output.headers if header[0] != EVENT_ID_HEADER]
     partition = -1 if output.partition is None else output.partition
-    return partition, None, None, output.timestamp_ms or 0, headers
+    return partition, None, None, stamp if output.timestamp_ms is None else output.timestamp_ms, headers

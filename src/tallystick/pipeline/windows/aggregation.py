@@ -27,6 +27,7 @@ from tallystick.pipeline.windows.timeline import (
     TimeOf,
     event_time,
     sortable,
+    stamped,
     timed,
     unsortable,
 )
@@ -103,11 +104,12 @@ class Aggregation:
             emits += self._late(context, time_ms, stream_time)
         elif self._updated is not None:
             for window in updated:
-                emits += _listed(self._updated(window, context))
+                emits += stamped(_listed(self._updated(window, context)), time_ms)
         # Behind what the event itself emits, so that the ids of those are by their own places.
         for window in self._close(layers, stream_time):
             if self._closed is not None:
-                emits += self._with_ids(window, _listed(self._closed(window, context)), context)
+                told = stamped(_listed(self._closed(window, context)), window.end_ms - 1)
+                emits += self._with_ids(window, told, context)
         return emits
 
     # -- an event

@@ -22,7 +22,7 @@ from tallystick.pipeline.context import Context, Emit
 from tallystick.pipeline.state import Layers, Store
 from tallystick.pipeline.topics import Topic
 from tallystick.pipeline.windows.shapes import milliseconds
-from tallystick.pipeline.windows.timeline import LateEvent, Timeline, TimeOf, event_time, timed
+from tallystick.pipeline.windows.timeline import LateEvent, Timeline, TimeOf, event_time, stamped, timed
 
 Emits = Emit | Iterable[Emit] | None
 JoinFunction = Callable[[Any, Any, Context], Emits]
@@ -131,7 +131,7 @@ class Join:
         for one in found:
             other = topic.decode(one.value)
             pair = (event, other) if is_left else (other, event)
-            emits += _listed(self._function(*pair, context))
+            emits += stamped(_listed(self._function(*pair, context)), max(time_ms, one.time_ms))
         if any(not one.matched for one in found):
             for one in found:
                 one.matched = True
@@ -163,7 +163,7 @@ class Join:
         """What a left event makes that met nothing. Its ids are its own, whichever event shows that it stays alone."""
         if event.matched or not self._keep_left:
             return []
-        told = _listed(self._function(self._left.topic.decode(event.value), None, context))
+        told = stamped(_listed(self._function(self._left.topic.decode(event.value), None, context)), event.time_ms)
         return [
             one
             if one.event_id is not None

@@ -8,11 +8,14 @@ back, and a restart finds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, Final
 
-from tallystick.pipeline.context import Context
+import msgspec
+
+from tallystick.pipeline.context import Context, Emit
+from tallystick.pipeline.records import UNSTAMPED
 from tallystick.pipeline.state import Layers
 
 TimeOf = Callable[[Any], int]
@@ -71,6 +74,15 @@ class Timeline:
 def event_time(event: Any, context: Context, time: TimeOf | None) -> int:
     """The event's own time, or its record's."""
     return context.record.timestamp_ms if time is None else time(event)
+
+
+def stamped(emits: Iterable[Emit], time_ms: int) -> list[Emit]:
+    """The emits, with this timestamp unless they have one. What is before 1970 cannot be written, and is left alone."""
+    if time_ms <= UNSTAMPED:
+        return list(emits)
+    return [
+        one if one.timestamp_ms is not None else msgspec.structs.replace(one, timestamp_ms=time_ms) for one in emits
+    ]
 
 
 def timed(time_ms: int, payload: bytes) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from heapq import merge
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -57,9 +58,9 @@ class Committed:
                 self._take(message)
 
     def records(self, topic: str) -> list[Record]:
-        """What was read of a topic: by time stamp, and in order within each partition."""
-        found = [record for (name, _), records in self._records.items() if name == topic for record in records]
-        return sorted(found, key=lambda record: record.timestamp_ms)
+        """What was read of a topic: in order within each partition, and partitions merged by timestamp."""
+        partitions = [records for (name, _), records in self._records.items() if name == topic]
+        return list(merge(*partitions, key=lambda record: record.timestamp_ms))
 
     def next_offsets(self, topic: str) -> dict[Place, int]:
         """For each partition the offset after its last record; markers behind it are no records."""

@@ -1,103 +1,76 @@
-"""The pipeline beside loops written by hand: the same work on the same broker, in turns.
+"""The pipeline beside others: the same work on the same broker, in turns.
 
-``python -m bench.pipeline --only 100``. The work: JSON events of about 115 bytes in 4 partitions are parsed, get a
+``python -m bench.pipeline --only 20,000``. The work: JSON events of about 115 bytes in 4 partitions are parsed, get a
 field more, and are written out, exactly-once, in one process. Each round runs each loop once, every round beginning
-with another one; the first round warms up and is not counted. Printed: the medians, and their ratio to the first row.
+with another one; a round before warms up and is not counted. Printed: the medians, and their ratios.
+
+Loops by hand keep none of the rules. aiokafka's guarantee is weaker: it fences no zombie. The slow ones do a part of
+the records only. Quix Streams wants an interpreter of its own: ``make bench`` makes one; else ``--quix``.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-import structlog
-from bench.loops import hand, ours
-from bench.loops.job import Job, fill
-from bench.speed import report
+from bench.loops import hand, ours, programs
+from bench.loops.contest import Contest, Entry
+from bench.speed import command
 from bench.speed.peers import PEERS, TITLES
 from bench.speed.site import Site
 
-Loop = Callable[[Job], None]
-
 _LANES: Final = (1, 2, 4)
+_STREAMS: Final = "Kafka Streams, one thread"
+_QUIX: Final = "Quix Streams"
 
 
-@dataclass(frozen=True, slots=True)
-class Contest:
-    """Loops that do ``records`` in transactions of ``batch_records``."""
-
-    title: str
-    records: int
-    batch_records: int
-    loops: Mapping[str, Loop]
-
-
-def contests(scale: float) -> list[Contest]:
-    batches = {f"Tallystick, batches, {lanes} lanes": partial(ours.batches, lanes=lanes) for lanes in _LANES}
-    records = {f"Tallystick, records, {lanes} lanes": partial(ours.records, lanes=lanes) for lanes in _LANES}
-    tuned: dict[str, Loop] = {"by hand, tuned": hand.tuned}
+def contests(scale: float, classes: Path, quix: str | None) -> list[Contest]:
+    batches = [Entry(f"Tallystick, batches, {lanes} lanes", partial(ours.batches, lanes=lanes)) for lanes in _LANES]
+    records = [Entry(f"Tallystick, records, {lanes} lanes", partial(ours.records, lanes=lanes)) for lanes in _LANES]
+    tuned = Entry("by hand, tuned", hand.tuned)
+    streams = programs.Java(classes)
+    others = [
+        Entry("by hand, tuned, one header", hand.tuned_with_header),
+        Entry("by hand, plain", hand.plain, share=0.5),
+        Entry(_STREAMS, streams.rate, begins_anew=True),
+        Entry("aiokafka", programs.aiokafka, share=0.25, begins_anew=True),
+    ]
+    if quix:
+        others.append(Entry(_QUIX, partial(programs.quix, python=quix), share=0.25, begins_anew=True))
     return [
-        Contest("1-record transactions", int(3_000 * scale), 1, tuned | records),
-        Contest("100-record transactions", int(100_000 * scale), 100, tuned | records),
-        Contest(
-            "20,000-record transactions",
-            int(1_000_000 * scale),
-            20_000,
-            tuned
-            | {"by hand, tuned, one header": hand.tuned_with_header, "by hand, plain": hand.plain}
-            | batches
-            | records,
-        ),
+        Contest("1-record transactions", int(3_000 * scale), 1, [tuned, *records]),
+        Contest("100-record transactions", int(100_000 * scale), 100, [tuned, *records]),
+        Contest("20,000-record transactions", int(1_000_000 * scale), 20_000, [tuned, *others, *batches, *records]),
     ]
 
 
-def run(contest: Contest, site: Site, rounds: int) -> dict[str, float]:
-    """Records per second, the median of the rounds."""
-    source = fill(site, contest.records)
-    figures: dict[str, list[float]] = {name: [] for name in contest.loops}
-    names = list(contest.loops)
-    for number in range(rounds + 1):
-        first = number % len(names)
-        for name in (*names[first:], *names[:first]):
-            with site.topic() as target:
-                job = Job(site.bootstrap, source, target, contest.records, contest.batch_records)
-                contest.loops[name](job)
-            if number > 0:
-                figures[name].append(job.records_per_s)
-    return {name: statistics.median(values) for name, values in figures.items()}
-
-
-def table(contest: Contest, figures: Mapping[str, float]) -> str:
-    first = next(iter(figures.values()))
-    lines = [f"| {contest.title} | transactions/s | records/s | ratio |", "| --- | --- | --- | --- |"]
-    for name, value in figures.items():
-        lines.append(f"| {name} | {value / contest.batch_records:,.0f} | {value:,.0f} | {value / first:.2f} |")
-    return "\n".join(lines)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each loop runs (5)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the number of records (1)")
-    parser.add_argument("--only", metavar="TEXT", help="contests whose title begins so")
+    parser = command.parser(__doc__, rounds=5)
+    parser.add_argument(
+        "--loops", metavar="TEXT", help="only loops with one of these texts, with commas, and the first"
+    )
     parser.add_argument("--peer", choices=list(PEERS), default="apache", help="the broker (apache)")
+    parser.add_argument("--quix", metavar="PYTHON", help="an interpreter that has quixstreams")
     options = parser.parse_args(arguments)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    peer = PEERS[options.peer]()
+    command.quiet()
+    made_on = command.machine()
+    peer, rows = PEERS[options.peer](), list[Mapping[str, Any]]()
     try:
         peer.start()
-        print(f"{TITLES[options.peer]}. Medians of {options.rounds} rounds. {report.machine()}\n")
-        for contest in contests(options.scale):
-            if options.only is None or contest.title.startswith(options.only):
-                figures = run(contest, Site(options.peer, peer), options.rounds)
-                print(table(contest, figures), end="\n\n", flush=True)
+        print(f"{TITLES[options.peer]}. Medians of {options.rounds} rounds. {made_on}\n")
+        with tempfile.TemporaryDirectory() as classes:
+            for contest in contests(options.scale, Path(classes), programs.find_quix(options.quix)):
+                if options.only is None or options.only in contest.title:
+                    chosen = contest.among(options.loops.split(",")) if options.loops else contest
+                    figures = chosen.run(Site(options.peer, peer), options.rounds)
+                    rows += chosen.rows(figures)
+                    print(chosen.table(figures, [_STREAMS, _QUIX]), end="\n\n", flush=True)
     finally:
         peer.close()
+        command.write(options.json, made_on, rows)
 
 
 if __name__ == "__main__":

@@ -1,74 +1,50 @@
-"""Keyed state beside a loop written by hand and beside Kafka Streams, and how long a restore takes.
+"""Keyed state beside a loop written by hand and beside others, and how long a restore takes.
 
 ``python -m bench.state``. The first work: 1,000,000 records in 4 partitions with 10,000 keys, in turn, are counted by
 their key, exactly-once, in one process, with a changelog. Each round runs each program once, every round beginning with
-another one; the first round warms up and is not counted. The second: a step whose state has 1,000,000 keys starts,
+another one; a round before warms up and is not counted. The second: a step whose state has 1,000,000 keys starts,
 with and without a local copy; until its first commit.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 import shutil
-import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import structlog
-from bench.loops import counting
-from bench.loops.job import Job, fill
-from bench.speed import report
+from bench.loops import counting, programs
+from bench.loops.contest import Contest, Entry
+from bench.speed import command
 from bench.speed.peers import PEERS, TITLES
 from bench.speed.site import Site, client, flush
 from confluent_kafka import Producer
-from tests.support.java import jvm
-from tests.support.toolchains import javac
 
 from tallystick.pipeline import App, Context, Store, Topic, WorkerConfig
 from tallystick.pipeline.loop import StepLoop
 from tallystick.pipeline.worker import plans
 
-_JAVA: Final = Path(__file__).parent / "loops" / "java"
 _BATCH_RECORDS: Final = 20_000
 _LOOK_S: Final = 0.005
-
-Program = Callable[[Job], None]
-
-
-def programs(classes: Path) -> Mapping[str, Program]:
-    command = [*jvm(javac.compile_into(_JAVA, classes)), "KeyedCount"]
-    return {
-        "by hand, in memory only": counting.by_hand,
-        "Kafka Streams, one thread": partial(counting.with_kafka_streams, command=command),
-        "Tallystick, 1 lane": partial(counting.with_tallystick, lanes=1),
-        "Tallystick, 4 lanes": partial(counting.with_tallystick, lanes=4),
-    }
+_STREAMS: Final = "Kafka Streams, one thread"
+_QUIX: Final = "Quix Streams"
 
 
-def count(site: Site, running: Mapping[str, Program], records: int, rounds: int) -> str:
-    """A table of medians."""
-    source = fill(site, records)
-    figures: dict[str, list[float]] = {name: [] for name in running}
-    names = list(running)
-    for number in range(rounds + 1):
-        first = number % len(names)
-        for name in (*names[first:], *names[:first]):
-            with site.topic() as target:
-                job = Job(site.bootstrap, source, target, records, _BATCH_RECORDS)
-                running[name](job)
-            if number > 0:
-                figures[name].append(job.records_per_s)
-    medians = {name: statistics.median(values) for name, values in figures.items()}
-    base = next(iter(medians.values()))
-    lines = ["| keyed count with a changelog | records/s | ratio |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {value:,.0f} | {value / base:.2f} |" for name, value in medians.items()]
-    return "\n".join(lines)
+def counting_contest(scale: float, classes: Path, quix: str | None) -> Contest:
+    streams = programs.Java(classes)
+    entries = [
+        Entry("by hand, in memory only", counting.by_hand),
+        Entry(_STREAMS, streams.count, begins_anew=True),
+        *(Entry(f"Tallystick, {lanes} lanes", partial(counting.with_tallystick, lanes=lanes)) for lanes in (1, 4)),
+    ]
+    if quix:
+        slow = partial(programs.quix, python=quix, work="count")
+        entries.append(Entry(_QUIX, slow, share=0.25, begins_anew=True))
+    return Contest("keyed count with a changelog", int(1_000_000 * scale), _BATCH_RECORDS, entries)
 
 
 def restore(site: Site, keys: int) -> str:
@@ -134,25 +110,28 @@ def _until_first_commit(app: App, config: WorkerConfig, records: int) -> tuple[f
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each program runs (3)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the number of records and keys (1)")
-    parser.add_argument("--only", choices=["count", "restore"], help="one of the two works")
+    parser = command.parser(__doc__, rounds=3)
     parser.add_argument("--peer", choices=list(PEERS), default="apache", help="the broker (apache)")
+    parser.add_argument("--quix", metavar="PYTHON", help="an interpreter that has quixstreams")
     options = parser.parse_args(arguments)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    peer = PEERS[options.peer]()
+    command.quiet()
+    made_on = command.machine()
+    peer, rows = PEERS[options.peer](), list[Mapping[str, Any]]()
     try:
         peer.start()
         site = Site(options.peer, peer)
-        print(f"{TITLES[options.peer]}. {report.machine()}\n")
+        print(f"{TITLES[options.peer]}. Medians of {options.rounds} rounds. {made_on}\n")
         if options.only in {None, "count"}:
             with tempfile.TemporaryDirectory() as classes:
-                print(count(site, programs(Path(classes)), int(1_000_000 * options.scale), options.rounds), end="\n\n")
+                contest = counting_contest(options.scale, Path(classes), programs.find_quix(options.quix))
+                figures = contest.run(site, options.rounds)
+            rows += contest.rows(figures)
+            print(contest.table(figures, [_STREAMS, _QUIX]), end="\n\n", flush=True)
         if options.only in {None, "restore"}:
             print(restore(site, int(1_000_000 * options.scale)))
     finally:
         peer.close()
+        command.write(options.json, made_on, rows)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ _JVM: Final = (
 _STEADY: Final = re.compile(r"steady state records sent, ([\d.]+) records/sec")
 
 
+def program(classes: str, main_class: str, *words: str) -> list[str]:
+    """The command line of a program of ours, under the options of Kafka's own scripts."""
+    return [str(java()), *_JVM, "-cp", classes, main_class, *words]
+
+
 def produce_rate(bootstrap: str, topic: str, *, records: int, size_bytes: int, settings: Mapping[str, object]) -> float:
     """Records per second of ``kafka-producer-perf-test``; the first quarter, while Java warms up, is not counted."""
     properties = {"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": "true", **settings}

@@ -24,11 +24,11 @@ def jars() -> str:
 
 
 def compile_into(sources: Path, classes: Path) -> str:
-    """Compile every source of a folder, and return the class path that runs them."""
-    everything = jars()
+    """Compile every source of a folder, and return the class path that runs them; ``classes`` may have some already."""
+    everything = os.pathsep.join([str(classes), jars()])
     files = [str(path) for path in sorted(sources.glob("*.java"))]
     command = [str(java()), "-cp", everything, _COMPILER, "-21", "-warn:none", "-cp", everything, "-d", str(classes)]
     done = subprocess.run([*command, *files], capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{sources} does not compile:\n{done.stdout}{done.stderr}")
-    return os.pathsep.join([str(classes), everything])
+    return everything

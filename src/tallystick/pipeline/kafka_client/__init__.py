@@ -23,7 +23,7 @@ from tallystick.pipeline.kafka_client.follower import Followed, Follower, Look
 from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
 from tallystick.pipeline.kafka_client.partitions import Partition
 from tallystick.pipeline.kafka_client.producer import Producer
-from tallystick.pipeline.kafka_client.reader import read_range, read_to_end
+from tallystick.pipeline.kafka_client.reader import read_range, read_to_end, record_of
 from tallystick.pipeline.kafka_client.unjoined import UnjoinedGroup
 
 __all__ = [
@@ -47,5 +47,6 @@ __all__ = [
     "failure_of",
     "read_range",
     "read_to_end",
+    "record_of",
     "translate",
 ]

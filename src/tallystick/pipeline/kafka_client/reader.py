@@ -1,6 +1,7 @@
 """A pass over whole topics, outside any group: for looking at what is there, never for processing.
 
-Owns: ``read_to_end``. Must not know: what the records say. Steps never use this: they have transactions.
+Owns: ``read_to_end``, ``read_range``, ``record_of``. Must not know: what the records say. Steps never use this: they
+have transactions.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def read_to_end(settings: Mapping[str, Any], topics: Sequence[str], *, timeout_s
             for message in consumer.consume(_READ_BATCH, 0.5):
                 error = message.error()
                 if error is None:
-                    yield _record(message)
+                    yield record_of(message)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's name of a public code
                     open_partitions.discard((str(message.topic()), message.partition() or 0))
                 elif error.fatal() or not error.retriable():
@@ -76,7 +77,7 @@ def read_range(
                 if error is None:
                     if (message.offset() or 0) >= end:
                         return found
-                    found.append(_record(message))
+                    found.append(record_of(message))
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's name of a public code
                     return found
                 elif error.fatal() or not error.retriable():
@@ -102,7 +103,8 @@ def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
     return partitions
 
 
-def _record(message: Any) -> Record:
+def record_of(message: Any) -> Record:
+    """A client's message as a record; an id of its position if it bears none that can be read."""
     headers = tuple((name, value or b"") for name, value in message.headers() or ())
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     event_id = _event_id(headers, topic, partition, offset)

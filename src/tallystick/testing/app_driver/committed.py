@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from heapq import merge
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tallystick.errors import FatalError
-from tallystick.ids import EVENT_ID_HEADER, parse_event_id, position_id
+from tallystick.pipeline.kafka_client import Cluster, record_of
 from tallystick.pipeline.records import Record
 
 Place = tuple[str, int]
@@ -95,7 +95,7 @@ class Committed:
         place = (message.topic(), message.partition())
         error = message.error()
         if error is None:
-            self._records[place].append(_record(message))
+            self._records[place].append(record_of(message))
             self._reached[place] = message.offset() + 1
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's name of a public code
             self._reached[place] = max(self._reached[place], message.offset())
@@ -104,24 +104,6 @@ class Committed:
 
 
 def committed_offsets(bootstrap: str, group: str, places: Iterable[Place]) -> dict[Place, int]:
-    """The offsets that a group has committed, those that are stable; 0 where it has none."""
-    asked = [TopicPartition(*place) for place in places]
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "isolation.level": "read_uncommitted"})
-    try:
-        answered = consumer.committed(asked, timeout=_LOOK_UP_S)
-    except KafkaException as error:
-        raise FatalError(f"committed offsets of {group}: {error}") from error
-    finally:
-        consumer.close()
-    return {(one.topic, one.partition): max(0, one.offset) for one in answered}
-
-
-def _record(message: Any) -> Record:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    headers = tuple((name, value or b"") for name, value in message.headers() or ())
-    stamped = dict(headers).get(EVENT_ID_HEADER)
-    if stamped is None:
-        event_id = position_id(cluster_id="", topic_id=topic, partition=partition, offset=offset)
-    else:
-        event_id = parse_event_id(stamped)
-    return Record(topic, partition, offset, message.key(), message.value(), headers, message.timestamp()[1], event_id)
+    """The offsets that a group has committed; 0 where it has none."""
+    stored = Cluster({"bootstrap.servers": bootstrap}).group_offsets(group, places)
+    return {place: max(0, found.offset or 0) for place, found in stored.items()}

@@ -28,6 +28,7 @@ CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "pipeline/kafka_client/consumer.py": (2, "a callback of librdkafka: kept, and raised by the poll that called it"),
     "pipeline/kafka_client/registry.py": (1, "a serde's error: told apart, and raised as what it means"),
     "pipeline/lane.py": (1, "the edge of a thread: kept, and raised by the polling thread"),
+    "pipeline/replay/replaying.py": (1, "the edge of user code: a verdict about a record"),
     "pipeline/state/restorer.py": (1, "the edge of a thread: kept, and raised by the polling thread"),
     "pipeline/topics.py": (1, "a serde may raise anything: raised as DecodeError"),
     "pipeline/work.py": (1, "the edge of user code: a verdict about a record"),

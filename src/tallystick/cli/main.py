@@ -29,6 +29,7 @@ from tallystick.cli.operate.groups import groups
 from tallystick.cli.operate.lag import lag
 from tallystick.cli.operate.topics import topics
 from tallystick.cli.operate.txn import txn
+from tallystick.cli.replay import replay
 from tallystick.cli.run import run
 from tallystick.cli.sandbox import sandbox
 from tallystick.cli.trace import trace
@@ -71,6 +72,8 @@ Build with it:
 
   tallystick run package.module:app   the workers of your application
 
+  tallystick replay package.module:app  a mended function, over March again
+
   tallystick sandbox --data DIR       a payment provider that can fail
 
   tallystick verify                   a guarantee under faults, judged
@@ -107,6 +110,7 @@ broker_commands.command()(check)
 broker_commands.command()(backup)
 app.add_typer(broker_commands)
 app.command()(run)
+app.command()(replay)
 app.command()(sandbox)
 app.command()(lag)
 app.command()(lint)

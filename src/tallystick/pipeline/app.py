@@ -83,6 +83,8 @@ class Step:
     processor: Processor | None = None
     state: StatePlan | None = None
     """Stores of the step, and what makes a processor that holds them, instead of ``factory``."""
+    is_function: bool = False
+    """Whether the processor calls a function, and does nothing outside Kafka that the application did not put there."""
 
 
 class App:
@@ -171,7 +173,7 @@ class App:
                 kind = AsyncBatchFunctionProcessor if is_async(function) else BatchFunctionProcessor
                 return kind(step_name, sources, cast("Any", function))
 
-            self._declare(step_name, sources, factory, on_error, emits)
+            self._declare(step_name, sources, factory, on_error, emits, is_function=True)
             return function
 
         return declare
@@ -189,7 +191,7 @@ class App:
             return AsyncFunctionProcessor(name, sources, function, on_error, concurrency=concurrency)
 
         factory().close()  # so that what it refuses is refused here
-        self._declare(name, sources, factory, on_error, emits)
+        self._declare(name, sources, factory, on_error, emits, is_function=True)
 
     def aggregate(
         self,
@@ -304,7 +306,8 @@ class App:
         def holding(held: LaneState) -> Processor:
             return FunctionProcessor(step, sources, function, on_error, held)
 
-        self._declare(step, sources, factory, on_error, emits, state=self._state_plan(step, stores, holding))
+        plan = self._state_plan(step, stores, holding)
+        self._declare(step, sources, factory, on_error, emits, state=plan, is_function=True)
 
     def _state_plan(
         self, step: str, stores: Sequence[AnyStore], factory: Callable[[LaneState], Processor]
@@ -329,6 +332,8 @@ class App:
         emits: Sequence[Topic[Any] | str],
         processor: Processor | None = None,
         state: StatePlan | None = None,
+        *,
+        is_function: bool = False,
     ) -> None:
         TransactionalId(application=self.name, group=f"{self.name}.{name}", slot=name, lane=0)
         if name in self._steps:
@@ -340,7 +345,7 @@ class App:
             topic_name, partitions = (topic, None) if isinstance(topic, str) else (topic.name, topic.partitions)
             topics[topic_name] = partitions or topics.get(topic_name)
         names = tuple(dict.fromkeys(topic if isinstance(topic, str) else topic.name for topic in sources))
-        self._steps[name] = Step(name, names, factory, on_error, topics, processor, state)
+        self._steps[name] = Step(name, names, factory, on_error, topics, processor, state, is_function)
 
 
 def _topics(source: Topic[Any] | Sequence[Topic[Any]]) -> list[Topic[Any]]:

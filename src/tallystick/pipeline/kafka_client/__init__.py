@@ -23,6 +23,7 @@ from tallystick.pipeline.kafka_client.follower import Followed, Follower, Look
 from tallystick.pipeline.kafka_client.membership import GroupMetadata, Membership
 from tallystick.pipeline.kafka_client.partitions import Partition
 from tallystick.pipeline.kafka_client.producer import Producer
+from tallystick.pipeline.kafka_client.ranges import read_ranges
 from tallystick.pipeline.kafka_client.reader import read_range, read_to_end, record_of
 from tallystick.pipeline.kafka_client.unjoined import UnjoinedGroup
 
@@ -46,6 +47,7 @@ __all__ = [
     "UnjoinedGroup",
     "failure_of",
     "read_range",
+    "read_ranges",
     "read_to_end",
     "record_of",
     "translate",

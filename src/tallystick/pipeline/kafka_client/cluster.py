@@ -107,6 +107,22 @@ class Cluster:
             raise RetriableError(f"no answer about the ends of {place[0]}-{place[1]}")
         return int(found[0]), int(found[1])
 
+    def offsets_at(self, partitions: Iterable[Partition], time_ms: int) -> dict[Partition, int]:
+        """The first offset of each partition whose record is of this time or later; absent if there is none."""
+        asked = [TopicPartition(topic, partition, time_ms) for topic, partition in partitions]
+        settings = {**self._settings, "group.id": "tallystick.bounds", "isolation.level": "read_uncommitted"}
+        asker = confluent_kafka.Consumer(settings, logger=client_logger("bounds", lambda _facility, _text: None))
+        try:
+            answered = asker.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S) if asked else []
+        except KafkaException as error:
+            raise translate(error, Operation.LOOK_UP, "offsets by time") from error
+        finally:
+            asker.close()
+        for one in answered:
+            if one.error is not None:
+                raise translate(KafkaException(one.error), Operation.LOOK_UP, f"{one.topic}-{one.partition}")
+        return {(one.topic, one.partition): one.offset for one in answered if one.offset >= 0}
+
     def group_offsets(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
         """Committed offsets as they are, without waiting for transactions that hold newer ones back.
 

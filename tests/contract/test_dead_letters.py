@@ -43,8 +43,9 @@ class World:
     def __init__(self, kafka: Cluster, names: Names) -> None:
         self.kafka = kafka
         self.group = names("numbers")
-        self.source = make_topic(kafka.bootstrap, names("in"), partitions=2)
-        self.target = make_topic(kafka.bootstrap, names("out"))
+        kept = {"retention.ms": "-1"}  # one of the records is old
+        self.source = make_topic(kafka.bootstrap, names("in"), partitions=2, config=kept)
+        self.target = make_topic(kafka.bootstrap, names("out"), config=kept)
         self.letters = make_topic(kafka.bootstrap, f"{self.group}.dead-letter")
         self.settings = {"bootstrap.servers": kafka.bootstrap}
         client = producer(kafka.bootstrap)

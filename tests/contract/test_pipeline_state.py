@@ -120,7 +120,7 @@ def test_windows_joins_tables_and_deduplication_over_a_worker_that_dies(
     kafka: Cluster, names: Names, tmp_path: Path
 ) -> None:
     prefix = names("state-time")
-    for name in ("in", "right", "names"):
+    for name in ("in", "right", "names", "out"):
         make_topic(kafka.bootstrap, f"{prefix}-{name}", partitions=2, config={"retention.ms": "-1"})
     client = producer(kafka.bootstrap)
     for number in range(4):

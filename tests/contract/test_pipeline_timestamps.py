@@ -14,6 +14,8 @@ from tallystick.pipeline import Emit, ErrorPolicy, Record
 
 MARCH_MS = 1_772_323_200_000
 HOUR_MS = 3_600_000
+KEPT = {"retention.ms": "-1"}
+"""For topics with records of March."""
 
 
 def now_ms() -> int:
@@ -34,7 +36,7 @@ def stamps(messages: list[Message]) -> dict[bytes, int]:
 def test_an_output_has_its_inputs_timestamp_unless_it_is_given_one_or_its_topic_takes_the_brokers(
     kafka: Cluster, names: Names
 ) -> None:
-    source, target = make_topic(kafka.bootstrap, names("in")), make_topic(kafka.bootstrap, names("out"))
+    source, target = (make_topic(kafka.bootstrap, names(kind), config=KEPT) for kind in ("in", "out"))
     appended = make_topic(kafka.bootstrap, names("log"), config={"message.timestamp.type": "LogAppendTime"})
 
     def copy(record: Record) -> Iterator[Emit]:
@@ -64,7 +66,7 @@ def test_an_output_further_ahead_than_its_topic_takes_is_a_dead_letter_of_now_wi
     kafka: Cluster, names: Names
 ) -> None:
     """``message.timestamp.after.max.ms`` is an hour unless the topic says otherwise."""
-    source, target = make_topic(kafka.bootstrap, names("in")), make_topic(kafka.bootstrap, names("out"))
+    source, target = (make_topic(kafka.bootstrap, names(kind), config=KEPT) for kind in ("in", "out"))
     letters = make_topic(kafka.bootstrap, names("letters"))
     before_ms = now_ms()
 

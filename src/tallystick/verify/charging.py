@@ -92,7 +92,6 @@ class ChargeSide:
 
     def expected(self, ticks: Sequence[Tick], positions: Mapping[EventId, Position]) -> list[Expected]:
         """One attempt that succeeded and one charge for each tick. Each is its own key: charges have no order."""
-        self._wanted = frozenset(tick.event for tick in ticks)
         return [
             Expected(
                 place,
@@ -106,8 +105,9 @@ class ChargeSide:
             for place in (ATTEMPTS, CHARGES)
         ]
 
-    def rows(self) -> list[Seen]:
+    def rows(self, ticks: Iterable[Tick]) -> list[Seen]:
         """Attempts that succeeded, and charges that moved money, of this workload's ticks."""
+        self._wanted = frozenset(tick.event for tick in ticks)
         columns = select(effect_attempt.c.reference).where(effect_attempt.c.state == State.SUCCEEDED.value)
         with reading(self._engine) as connection:
             succeeded = [str(row.reference) for row in connection.execute(columns)]
@@ -119,16 +119,16 @@ class ChargeSide:
             if event in self._wanted
         ]
 
-    def states(self, ticks: Sequence[Tick]) -> tuple[StateCell, ...]:
+    def states(self, ticks: Iterable[Tick]) -> tuple[StateCell, ...]:
         """The money in all: what was owed, and what the provider took."""
         charges = self._truth()["charges"]
-        wanted = {str(tick.event) for tick in ticks}
+        amounts = {str(tick.event): tick.amount_minor for tick in ticks}
         taken = sum(
             int(charge["amount"])
             for charge in charges
-            if charge["status"] == "succeeded" and str(charge["reference"]) in wanted
+            if charge["status"] == "succeeded" and str(charge["reference"]) in amounts
         )
-        owed = sum(tick.amount_minor for tick in ticks)
+        owed = sum(amounts.values())
         return (StateCell(CHARGES, "amount_minor", str(owed), str(taken)),)
 
     def open_attempts(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from tallystick.ids import EventId, body_hash
@@ -70,7 +70,7 @@ def expected(sink: str, ticks: Sequence[Tick], positions: Mapping[EventId, Posit
 
 
 def states(
-    bootstrap: str, changelog: str, ticks: Sequence[Tick], *, client: Mapping[str, str], timeout_s: float
+    bootstrap: str, changelog: str, ticks: Iterable[Tick], *, client: Mapping[str, str], timeout_s: float
 ) -> tuple[StateCell, ...]:
     """Each account's last value in the changelog, beside the fold of its ticks."""
     folded: dict[str, tuple[int, int]] = {}

@@ -273,7 +273,7 @@ class _Running:
         rows: list[Seen] = []
         if self.sql is not None:
             expected += self.sql.expected(ticks, positions)
-            rows = self.sql.rows()
+            rows = self.sql.rows(ticks)
         identify = identity_from_payload(workloads.identity_field(settings.shape))
         views = [read_view(plan.bootstrap, sink, identify=identify) for sink in settings.sinks]
         return KillRunReport(

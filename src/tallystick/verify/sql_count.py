@@ -90,7 +90,7 @@ class SqlSide:
             for tick in ticks
         ]
 
-    def states(self, ticks: Sequence[Tick]) -> tuple[StateCell, ...]:
+    def states(self, ticks: Iterable[Tick]) -> tuple[StateCell, ...]:
         """Each account's balance, beside the sum of its ticks."""
         folded: Counter[str] = Counter()
         for tick in ticks:
@@ -103,8 +103,9 @@ class SqlSide:
             for account in sorted({*folded, *found})
         )
 
-    def rows(self) -> list[Seen]:
-        """What the database shows now. Rows of one account lie in the order of their insertion."""
+    def rows(self, ticks: Iterable[Tick]) -> list[Seen]:
+        """What the database shows now, whatever was sent. Rows of one account lie in the order of their insertion."""
+        del ticks
         with reading(self._engine) as connection:
             rows = connection.execute(
                 select(_row.c.id, _row.c.event, _row.c.account)

@@ -88,7 +88,7 @@ def test_a_workload_run_once_satisfies_the_oracle(shape: Shape, tmp_path: Path) 
     results = processor.process(records)
     outputs = [output for result in results if not isinstance(result, Poisoned) for output in result]
     processor.close()
-    rows = side.rows() if side is not None else []
+    rows = side.rows(ticks) if side is not None else []
 
     report = examine(expected, [], rows=[*seen_of(outputs, identity_field(shape)), *rows])
     assert report.passed, str(report)
@@ -126,7 +126,7 @@ def test_a_second_row_or_a_moved_balance_is_seen_by_the_oracle(tmp_path: Path) -
     processor.process(records)
     processor.process(records[:3])
     assert side.replays() == 3
-    assert examine(side.expected(ticks, positions), [], rows=side.rows()).passed
+    assert examine(side.expected(ticks, positions), [], rows=side.rows(ticks)).passed
 
     from sqlalchemy import text
 
@@ -140,7 +140,7 @@ def test_a_second_row_or_a_moved_balance_is_seen_by_the_oracle(tmp_path: Path) -
             text("UPDATE verify_balance SET amount_minor = amount_minor + 1 WHERE account = 'account-0'")
         )
     engine.dispose()
-    broken = examine(side.expected(ticks, positions), [], rows=side.rows())
+    broken = examine(side.expected(ticks, positions), [], rows=side.rows(ticks))
     assert broken.repeated == 1
     assert [cell.key for cell in side.states(ticks) if cell.found != cell.folded] == ["account-0"]
     processor.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tallystick.pipeline import Guarantee
 from tallystick.verify.capsule.capsule import Capsule
 from tallystick.verify.oracle import Report, judge
-from tallystick.verify.trial.outcome import Violation, forbidden
+from tallystick.verify.trial.outcome import Violation, ruled_out
 
 
 def reports(capsule: Capsule) -> tuple[Report, Report]:
@@ -19,12 +19,12 @@ def reports(capsule: Capsule) -> tuple[Report, Report]:
 
 
 def violations(capsule: Capsule) -> list[Violation]:
-    """What the guarantee of the run forbids, in its recorded history."""
+    """What the guarantee of the run forbids, in its recorded history: the parts of it that had violations."""
     inputs, outputs = reports(capsule)
     guarantee = Guarantee(capsule.manifest["settings"]["guarantee"])
     return [
-        *forbidden("inputs", inputs, Guarantee.EXACTLY_ONCE),
-        *forbidden("outputs", outputs, guarantee),
+        *ruled_out("inputs", inputs, Guarantee.EXACTLY_ONCE),
+        *ruled_out("outputs", outputs, guarantee),
     ]
 
 

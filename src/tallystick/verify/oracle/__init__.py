@@ -13,7 +13,7 @@ from tallystick.verify.oracle.read import (
     identity_from_payload,
     read_view,
 )
-from tallystick.verify.oracle.report import Report, examine, judge
+from tallystick.verify.oracle.report import Report, examine, judge, merged
 
 __all__ = [
     "Expected",
@@ -31,5 +31,6 @@ __all__ = [
     "identity_from_header",
     "identity_from_payload",
     "judge",
+    "merged",
     "read_view",
 ]

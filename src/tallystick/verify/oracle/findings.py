@@ -23,8 +23,16 @@ class Finding:
     @classmethod
     def of(cls, checker: str, violations: Iterable[str]) -> Finding:
         texts = list(violations)
-        return cls(checker, len(texts), tuple(sorted(texts, key=lambda text: (len(text), text))[:EXAMPLES_MAX]))
+        return cls(checker, len(texts), _shortest(texts))
 
     @property
     def passed(self) -> bool:
         return self.count == 0
+
+    def plus(self, other: Finding) -> Finding:
+        """Of two parts of one history, what was found in both together."""
+        return Finding(self.checker, self.count + other.count, _shortest([*self.examples, *other.examples]))
+
+
+def _shortest(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(texts, key=lambda text: (len(text), text))[:EXAMPLES_MAX])

@@ -21,8 +21,8 @@ from tallystick.verify.oracle.history import Position, Seen, TopicView
 Identify = Callable[[Message], str]
 
 NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
-RECORDS_MAX: Final = 5_000_000
-"""More records than this in one topic are refused: the oracle holds them in memory."""
+RECORDS_MAX: Final = 10_000_000
+"""More records than this in one topic are refused."""
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.1
 _BATCH_RECORDS: Final = 1_000
@@ -86,18 +86,23 @@ def read_view(
     """
     deadline = time.monotonic() + timeout_s
     settings = {"bootstrap.servers": bootstrap, **client}
-    committed, stable = _read(settings, topic, "read_committed", identify, deadline)
-    uncommitted, high = _read(settings, topic, "read_uncommitted", identify, deadline)
-    return TopicView(
-        topic=topic, committed=committed, uncommitted=uncommitted, last_stable_offsets=stable, high_watermarks=high
+    committed: list[Seen] = []
+    uncommitted: list[Seen] = []
+    stable, high = (
+        read_each(settings, topic, isolation, take, identify=identify, timeout_s=deadline - time.monotonic())
+        for isolation, take in (("read_committed", committed.append), ("read_uncommitted", uncommitted.append))
     )
+    return TopicView(topic, _by_position(committed), _by_position(uncommitted), stable, high)
+
+
+def _by_position(records: Iterable[Seen]) -> tuple[Seen, ...]:
+    return tuple(sorted(records, key=lambda record: record.position))
 
 
 def latest_values(
     bootstrap: str, topic: str, *, timeout_s: float = 30.0, client: Mapping[str, str] = NO_SETTINGS
 ) -> dict[bytes, bytes]:
     """Of each key the newest committed value; one whose newest record is a tombstone is absent."""
-    deadline = time.monotonic() + timeout_s
     newest: dict[bytes, tuple[Position, bytes | None]] = {}
 
     def note(message: Message) -> str:
@@ -107,7 +112,8 @@ def latest_values(
             newest[message.key() or b""] = (position, message.value())
         return ""
 
-    _read({"bootstrap.servers": bootstrap, **client}, topic, "read_committed", note, deadline)
+    settings = {"bootstrap.servers": bootstrap, **client}
+    read_each(settings, topic, "read_committed", lambda _: None, identify=note, timeout_s=timeout_s)
     return {key: value for key, (_, value) in newest.items() if value is not None}
 
 
@@ -154,28 +160,39 @@ def ask_committed(
         time.sleep(_RETRY_S)
 
 
-def _read(
-    client: Mapping[str, str], topic: str, isolation: str, identify: Identify, deadline: float
-) -> tuple[tuple[Seen, ...], dict[int, int]]:
+def read_each(
+    client: Mapping[str, str],
+    topic: str,
+    isolation: str,
+    take: Callable[[Seen], None],
+    *,
+    identify: Identify,
+    timeout_s: float,
+) -> dict[int, int]:
+    """Give every record of one view to ``take``, each partition in its order; returns the ends of the partitions.
+
+    ``client`` are librdkafka's settings. Raises as ``read_view``.
+    """
+    deadline = time.monotonic() + timeout_s
     consumer = plain_consumer(client, isolation)
     try:
         ends = {
             partition: _end_offset(consumer, topic, partition, deadline)
             for partition in _partitions(consumer, topic, deadline)
         }
-        seen = _drain(consumer, topic, ends, identify, deadline)
+        _drain(consumer, topic, ends, lambda message: take(seen_of(message, identify)), deadline)
     finally:
         consumer.close()
-    return seen, ends
+    return ends
 
 
 def _drain(
-    consumer: Consumer, topic: str, ends: dict[int, int], identify: Identify, deadline: float
-) -> tuple[Seen, ...]:
+    consumer: Consumer, topic: str, ends: dict[int, int], take: Callable[[Message], None], deadline: float
+) -> None:
     """Everything below ``ends``; the client's end-of-partition event says that a trailing marker was passed."""
     consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
     unread = {partition for partition, end in ends.items() if end > 0}
-    seen: list[Seen] = []
+    taken = 0
     while unread:
         if time.monotonic() > deadline:
             raise OracleUnfinished(f"{topic}: partitions {sorted(unread)} were not read to their ends {ends} in time")
@@ -183,15 +200,15 @@ def _drain(
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
             error = message.error()
             if error is None and offset < ends[partition]:
-                seen.append(seen_of(message, identify))
+                take(message)
+                taken += 1
             elif error is not None and error.code() != _PARTITION_EOF and error.code() not in PASSING_ERRORS:
                 raise KafkaException(error)
             past = offset + 1 if error is None else offset
             if (error is None or error.code() == _PARTITION_EOF) and past >= ends[partition]:
                 unread.discard(partition)
-        if len(seen) > RECORDS_MAX:
+        if taken > RECORDS_MAX:
             raise OracleUnfinished(f"{topic}: more than {RECORDS_MAX} records")
-    return tuple(sorted(seen, key=lambda record: record.position))
 
 
 def seen_of(message: Message, identify: Identify) -> Seen:

@@ -68,6 +68,23 @@ class Report:
         return "\n".join(lines)
 
 
+def merged(reports: Sequence[Report]) -> Report:
+    """One report over parts of a history that no invariant reaches across. ``ValueError`` for none at all."""
+    if not reports:
+        raise ValueError("no report to merge")
+    findings: dict[str, Finding] = {}
+    for found in (found for report in reports for found in report.findings):
+        before = findings.get(found.checker)
+        findings[found.checker] = found if before is None else before.plus(found)
+    return Report(
+        expected=sum(report.expected for report in reports),
+        seen=sum(report.seen for report in reports),
+        right=sum(report.right for report in reports),
+        aborted_records=sum(report.aborted_records for report in reports),
+        findings=tuple(findings.values()),
+    )
+
+
 def examine(
     expected: Sequence[Expected],
     views: Sequence[TopicView],

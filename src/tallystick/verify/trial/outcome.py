@@ -40,7 +40,8 @@ class Violation:
 class Outcome:
     """One trial. ``inputs`` judges what the producers sent, ``outputs`` what the application made of it.
 
-    ``missed`` are faults that were asked for and never struck: such a run shows less than it was to show.
+    ``missed`` are faults that were asked for and never struck: such a run shows less than it was to show. The histories
+    are evidence: the parts in which a violation is, and what was asked of the whole.
     """
 
     settings: TrialSettings
@@ -100,13 +101,18 @@ class Outcome:
 
 def forbidden(place: str, report: Report, guarantee: Guarantee) -> list[Violation]:
     """The findings of a report that ``guarantee`` rules out; of nothing at all no guarantee is shown."""
-    allowed = ALLOWED[guarantee]
-    found = [
-        _violation(place, finding) for finding in report.findings if finding.count and finding.checker not in allowed
-    ]
+    found = ruled_out(place, report, guarantee)
     if report.expected == 0:
         found.append(Violation("run", "nothing", 1, (f"no {place} were expected: nothing is shown",)))
     return found
+
+
+def ruled_out(place: str, report: Report, guarantee: Guarantee) -> list[Violation]:
+    """The same of a part, which may have nothing in it."""
+    allowed = ALLOWED[guarantee]
+    return [
+        _violation(place, finding) for finding in report.findings if finding.count and finding.checker not in allowed
+    ]
 
 
 def _violation(place: str, finding: Finding) -> Violation:

@@ -14,7 +14,7 @@ from tallystick.verify.faults.specs import FaultSpec
 from tallystick.verify.workloads import Shape
 
 EVENTS_MAX: Final = 4_000_000
-"""The oracle holds a run in memory: about 2 KiB for each event."""
+"""What is seen lies on disk until it is judged, about 0.5 KiB for each event."""
 
 SESSION_TIMEOUT_MS: Final = 8_000
 """Of the workers: short, so that a frozen one loses its partitions within the run."""

@@ -15,30 +15,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from confluent_kafka import KafkaException
 
-from tallystick.ids import body_hash
 from tallystick.pipeline import Guarantee
-from tallystick.verify import counting, workloads
+from tallystick.verify import workloads
 from tallystick.verify.faults.catalog import FAULTS
 from tallystick.verify.faults.fault import World
 from tallystick.verify.faults.injector import Injector
 from tallystick.verify.faults.of_workers import places
 from tallystick.verify.faults.specs import plan
 from tallystick.verify.kill_run import RunUnfinished
-from tallystick.verify.oracle import Expected, History, Seen, StateCell, identity_from_payload, judge, read_view
-from tallystick.verify.oracle.read import committed_offsets, identity_from_header
-from tallystick.verify.ticks import Tick, account_name, endless_ticks
+from tallystick.verify.oracle import identity_from_payload
+from tallystick.verify.ticks import account_name, endless_ticks
 from tallystick.verify.timeline import Timeline
+from tallystick.verify.trial.comparison import Comparison
 from tallystick.verify.trial.crew import Crew, Crews
 from tallystick.verify.trial.feed import Aborter, Feed
 from tallystick.verify.trial.hanging import OFFSETS_TOPIC, hanging_transactions
-from tallystick.verify.trial.outcome import Outcome, Violation, forbidden
+from tallystick.verify.trial.outcome import Outcome, Violation
 from tallystick.verify.trial.places import make_topics, members, remove_groups, remove_topics, worker_place, workload_of
-from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, TrialSettings
+from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TrialSettings
+from tallystick.verify.trial.sightings import Sightings
 from tallystick.verify.trial.site import Site
-from tallystick.verify.trial.watchers import Auditor, GroupCrowd, LiveReader, first_seen, views_of
-from tallystick.verify.trial.witness import shortest
+from tallystick.verify.trial.watchers import Auditor, GroupCrowd, LiveReader
 from tallystick.verify.versions import versions
 from tallystick.verify.watch import GroupWatch
 from tallystick.verify.worker import WorkerPlace
@@ -52,13 +50,9 @@ if TYPE_CHECKING:
 _TURN_S: Final = 0.05
 _DISPATCHERS: Final = 2
 _JOIN_TIMEOUT_S: Final = 90.0
-_READ_TIMEOUT_S: Final = 300.0
 _HEALING_S: Final = 60.0
 """How long a fault that has begun may go on past the run's time: a zombie has to wake up, a place to be come to."""
-_STABLE_TIMEOUT_S: Final = 60.0
 _ACKNOWLEDGE_TIMEOUT_S: Final = 60.0
-STABLE_LIMIT_MS: Final = 4 * TRANSACTION_TIMEOUT_MS + 20_000
-"""A transaction times out, its coordinator looks every ten seconds, and a broker may have to start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +141,7 @@ class Trial:
             rate_per_s=settings.rate_per_s,
         )
         identify = identity_from_payload(workloads.identity_field(workload.shape))
+        sightings = [Sightings(self.folder, accounts=settings.accounts) for _ in range(2)]
         readers = [
             LiveReader(
                 site.reach(),
@@ -155,8 +150,9 @@ class Trial:
                 partitions=workload.partitions,
                 identify=identify,
                 timeline=self.timeline,
+                sightings=noted,
             )
-            for isolation in ("read_committed", "read_uncommitted")
+            for isolation, noted in zip(("read_committed", "read_uncommitted"), sightings, strict=True)
         ]
         aborter = Aborter(site.reach(), workload.sinks, partitions=workload.partitions, name=workload.name)
         crowd = GroupCrowd(
@@ -195,10 +191,12 @@ class Trial:
                 auditor.finish()
                 for reader in readers:
                     reader.finish()
-                return self._outcome(crew, feed, aborter, auditor, readers, injector)
+                return self._outcome(crew, feed, aborter, auditor, readers, sightings, injector)
         finally:
             injector.heal()
             crews.kill_all()
+            for noted in sightings:
+                noted.close()
 
     # -- the phases
 
@@ -222,7 +220,7 @@ class Trial:
         ):
             injector.step(elapsed_s)
             crew.look()
-            self.report(Progress("under faults", elapsed_s, len(feed.sent), auditor.remaining, injector.active))
+            self.report(Progress("under faults", elapsed_s, feed.sent, auditor.remaining, injector.active))
             time.sleep(_TURN_S)
 
     def _to_the_end(self, injector: Injector, crew: Crews, feed: Feed, aborter: Aborter, auditor: Auditor) -> None:
@@ -236,7 +234,7 @@ class Trial:
         began = time.monotonic()
         while (elapsed_s := time.monotonic() - began) < self.settings.drain_timeout_s:
             crew.look()
-            self.report(Progress("to the end", elapsed_s, len(feed.sent), auditor.remaining, ()))
+            self.report(Progress("to the end", elapsed_s, feed.sent, auditor.remaining, ()))
             if (
                 auditor.remaining == 0
                 and auditor.remaining_at_s > began
@@ -260,33 +258,42 @@ class Trial:
         aborter: Aborter,
         auditor: Auditor,
         readers: list[LiveReader],
+        sightings: list[Sightings],
         injector: Injector,
     ) -> Outcome:
         settings, workload = self.settings, self.workload
-        self.report(Progress("reading everything again", 0, len(feed.sent), 0, ()))
+        self.report(Progress("reading everything again", 0, feed.sent, 0, ()))
         self._problem("reader", [f"{one.name}: {text}" for one in readers for text in one.errors[:3]])
         self._problem("hangs", hanging_transactions(self.site, (*workload.sinks, OFFSETS_TOPIC)))
         self._problem("reader", [f"{one.name}: {one.raised!r}" for one in readers if one.raised is not None])
-        history = self._history(feed, aborter, auditor, readers)
-        inputs = self._inputs(feed)
-        reports = judge(inputs), judge(history)
-        violations = [*forbidden("inputs", reports[0], Guarantee.EXACTLY_ONCE)]
-        violations += forbidden("outputs", reports[1], settings.guarantee)
         moments = self.timeline.moments()
+        shown, raw = sightings
+        with Comparison(
+            settings=settings,
+            workload=workload,
+            site=self.site,
+            sql=self.sql,
+            folder=self.folder,
+            sent=feed.sent,
+            placed=feed.placed,
+            shown=shown,
+            raw=raw,
+            known_aborted=frozenset(aborter.aborted),
+            samples=tuple(auditor.samples),
+            moments=moments,
+            problems=self._problems,
+        ) as comparison:
+            outputs, inputs = comparison.outputs(), comparison.inputs()
         asked = {spec.argument for spec in settings.faults}  # a place that only the seed chose may be missed
-        told = [
-            shortest(found, inputs if found.place == "inputs" else history, moments, first_seen(readers[0]))
-            for found in violations
-        ]
         return Outcome(
             settings=settings,
             site=self.site.name,
             workload=workload,
-            inputs=reports[0],
-            outputs=reports[1],
-            input_history=inputs,
-            history=history,
-            violations=(*self._problems, *told),
+            inputs=inputs.report,
+            outputs=outputs.report,
+            input_history=inputs.evidence,
+            history=outputs.evidence,
+            violations=(*self._problems, *inputs.violations, *outputs.violations),
             moments=moments,
             struck=injector.struck,
             missed=(
@@ -296,82 +303,9 @@ class Trial:
             kills=crew.kills,
             zombies_fenced=crew.fenced,
             own_ends=tuple(crew.own_ends),
-            events=len(feed.positions),
+            events=feed.places.count,
             elapsed_ms=self.timeline.now_ms(),
             versions=versions(),
-        )
-
-    def _history(self, feed: Feed, aborter: Aborter, auditor: Auditor, readers: list[LiveReader]) -> History:
-        workload, site = self.workload, self.site
-        ticks = [tick for tick in feed.sent if tick.event in feed.positions]
-        expected = workloads.expected_outputs(workload, ticks, feed.positions)
-        rows: list[Seen] = []
-        if self.sql is not None:
-            expected += self.sql.expected(ticks, feed.positions)
-            rows = self.sql.rows()
-        identify = identity_from_payload(workloads.identity_field(workload.shape))
-        return History(
-            expected=tuple(expected),
-            views=tuple(
-                read_view(site.bootstrap, sink, identify=identify, timeout_s=_READ_TIMEOUT_S, client=site.client)
-                for sink in workload.sinks
-            ),
-            rows=tuple(rows),
-            next_offsets=self._next_offsets(),
-            known_aborted=frozenset(aborter.aborted),
-            earlier=views_of(readers[0], readers[1], workload.sinks),
-            samples=tuple(auditor.samples),
-            stable_limit_ms=STABLE_LIMIT_MS,
-            states=self._states(ticks),
-        )
-
-    def _next_offsets(self) -> dict[tuple[str, int], int] | None:
-        """The group's stable offsets. Nobody commits any more: one that stays pending is a transaction that hangs."""
-        workload, site = self.workload, self.site
-        try:
-            return committed_offsets(
-                site.bootstrap, workload.group, workload.sources, timeout_s=_STABLE_TIMEOUT_S, client=site.client
-            )
-        except KafkaException as error:
-            self._problem("pending-offsets", [f"no stable offsets of {workload.group}: {error.args[0].str()}"])
-            return None
-
-    def _states(self, ticks: list[Tick]) -> tuple[StateCell, ...]:
-        if self.sql is not None:
-            return self.sql.states(ticks)
-        if self.workload.shape is not workloads.Shape.COUNT:
-            return ()
-        return counting.states(
-            self.site.bootstrap,
-            self.workload.changelog,
-            ticks,
-            client=self.site.client,
-            timeout_s=_READ_TIMEOUT_S,
-        )
-
-    def _inputs(self, feed: Feed) -> History:
-        """The input topics themselves: each acknowledged event is there once, as it was sent."""
-        site = self.site
-        return History(
-            expected=tuple(
-                Expected(
-                    source,
-                    tick.event,
-                    tick.key,
-                    group=f"{source} {tick.event}",
-                    sequence=tick.number,
-                    body_hash=body_hash(tick.body()),
-                )
-                for source, placed in feed.placed.items()
-                for tick in feed.sent
-                if tick.event in placed
-            ),
-            views=tuple(
-                read_view(
-                    site.bootstrap, source, identify=identity_from_header, timeout_s=_READ_TIMEOUT_S, client=site.client
-                )
-                for source in self.workload.sources
-            ),
         )
 
     # -- parts

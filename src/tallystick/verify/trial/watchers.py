@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from tallystick.verify.oracle import Position, Seen, StableSample, TopicView
+from tallystick.verify.oracle import StableSample
 from tallystick.verify.oracle.read import PASSING_ERRORS, Identify, plain_consumer, seen_of
 from tallystick.verify.timeline import Timeline
+from tallystick.verify.trial.sightings import Sightings
 from tallystick.verify.watch import GroupWatch
 
 _BATCH_RECORDS: Final = 1_000
@@ -38,6 +38,7 @@ class LiveReader(threading.Thread):
         partitions: int,
         identify: Identify,
         timeline: Timeline,
+        sightings: Sightings,
     ) -> None:
         super().__init__(name=f"verify-{isolation}", daemon=True)
         self._consumer = plain_consumer({**client, "log_level": "0"}, isolation)
@@ -45,8 +46,7 @@ class LiveReader(threading.Thread):
         self._identify = identify
         self._timeline = timeline
         self._stopping = threading.Event()
-        self.seen: list[Seen] = []
-        self.seen_at_ms = array("q")
+        self._sightings = sightings
         self.errors: list[str] = []
         self.raised: BaseException | None = None
 
@@ -64,8 +64,7 @@ class LiveReader(threading.Thread):
         for message in self._consumer.consume(_BATCH_RECORDS, timeout=_POLL_S):
             error = message.error()
             if error is None:
-                self.seen.append(seen_of(message, self._identify))
-                self.seen_at_ms.append(self._timeline.now_ms())
+                self._sightings.note(seen_of(message, self._identify), self._timeline.now_ms())
             elif error.code() != _PARTITION_EOF and error.code() not in PASSING_ERRORS:
                 self.errors.append(str(error))
                 self._stopping.wait(_POLL_S)
@@ -73,24 +72,6 @@ class LiveReader(threading.Thread):
     def finish(self) -> None:
         self._stopping.set()
         self.join(30)
-
-
-def views_of(committed: LiveReader, uncommitted: LiveReader, topics: Sequence[str]) -> tuple[TopicView, ...]:
-    """What both saw, topic by topic; without ends, because they moved."""
-    shown: dict[str, list[Seen]] = {topic: [] for topic in topics}
-    raw: dict[str, list[Seen]] = {topic: [] for topic in topics}
-    for reader, by_topic in ((committed, shown), (uncommitted, raw)):
-        for record in reader.seen:
-            by_topic[record.topic].append(record)
-    return tuple(TopicView(topic, tuple(shown[topic]), tuple(raw[topic]), {}, {}) for topic in topics)
-
-
-def first_seen(reader: LiveReader) -> dict[Position, int]:
-    """When each record was seen first, in milliseconds since the beginning."""
-    found: dict[Position, int] = {}
-    for record, at_ms in zip(reader.seen, reader.seen_at_ms, strict=False):
-        found.setdefault(record.position, at_ms)
-    return found
 
 
 class Auditor(threading.Thread):

@@ -27,7 +27,7 @@ from tallystick.boundary import (
     open_database,
 )
 from tallystick.ids import derived_id
-from tallystick.pipeline import Output, Record
+from tallystick.pipeline import Idempotent, Output, Record
 
 RECORDS = 200
 IN_FLIGHT = 16
@@ -66,7 +66,14 @@ def test_a_provider_that_never_answers_keeps_no_consumer_from_its_work(
         )
         yield Output(target, record.key, record.value, derived_id(record.event_id, "order", 0))
 
-    policy = ProviderPolicy(name="stripe", window_ms=500_000, margin_ms=100_000, timeout_ms=60_000, quiet_ms=1_000)
+    policy = ProviderPolicy(
+        name="stripe",
+        window_ms=500_000,
+        margin_ms=100_000,
+        timeout_ms=60_000,
+        quiet_ms=1_000,
+        repetition=Idempotent.BY_KEY,
+    )
     provider = NeverAnswers(lambda _: success(100), policy=policy)
     dispatcher = EffectDispatcher(ledger, lambda: provider, _nothing, concurrency=IN_FLIGHT)
     stop = threading.Event()

@@ -15,13 +15,15 @@ from tests.support.pipeline import RunningLoop, header, put, read_until, values
 
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.ids import EVENT_ID_HEADER, derived_id, deterministic_id, parse_event_id
-from tallystick.pipeline import STOP, Emit, ErrorPolicy, Output, Record, StoppedByPolicy
+from tallystick.pipeline import STOP, Emit, ErrorPolicy, Idempotent, Output, Record, StoppedByPolicy
 
 INPUTS = [b"%d" % number for number in range(500)]
 
 
 class CopyTo:
     """A batch processor that copies, and fails when it is told to."""
+
+    idempotent = Idempotent.NO_EFFECT
 
     def __init__(self, target: str) -> None:
         self._target = target

@@ -15,7 +15,7 @@ from tests.support.clients import WAIT_S, consumer, eventually, make_topic, tran
 from tests.support.pipeline import POINTS, RunningLoop, SupervisedWorkers, put, read_until, values
 
 from tallystick.errors import FencedError
-from tallystick.pipeline import Emit, Output, Record, places
+from tallystick.pipeline import Emit, Idempotent, Output, Record, places
 
 PARTITIONS = 4
 INPUTS = [b"%d" % number for number in range(600)]
@@ -31,6 +31,8 @@ def pair(kafka: Cluster, names: Names) -> tuple[str, str]:
 
 class Copies:
     """Processors that copy, one for each lane; ``before`` is called with each batch."""
+
+    idempotent = Idempotent.NO_EFFECT
 
     def __init__(self, target: str) -> None:
         self._target = target

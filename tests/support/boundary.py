@@ -19,10 +19,13 @@ from tallystick.boundary import (
     charge_body,
 )
 from tallystick.ids import deterministic_id
+from tallystick.pipeline import Idempotent
 from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
 
-POLICY = ProviderPolicy(name="stripe", window_ms=100_000, margin_ms=10_000, timeout_ms=1_000, quiet_ms=5_000)
+POLICY = ProviderPolicy(
+    name="stripe", window_ms=100_000, margin_ms=10_000, timeout_ms=1_000, quiet_ms=5_000, repetition=Idempotent.BY_KEY
+)
 
 
 def record(number: int, value: bytes | None = b"body", *, offset: int | None = None) -> Record:

@@ -35,7 +35,6 @@ from tallystick.boundary.sql_effect import SqlEffect
 from tallystick.pipeline.app import App
 from tallystick.pipeline.context import Context, Emit, emit
 from tallystick.pipeline.guarantee import Guarantee
-from tallystick.pipeline.ports import Processor
 
 APPLICATION: Final = "billing"
 COLLECT_SCOPE: Final = "billing.collect"
@@ -95,8 +94,8 @@ def build_app(
 
 def _effect(
     database_url: str, scope: str, handler: Callable[[Engine], CollectRatedItems | IssueInvoices]
-) -> Callable[[], Processor]:
-    def factory() -> Processor:
+) -> Callable[[], SqlEffect]:
+    def factory() -> SqlEffect:
         engine = open_database(database_url)
         return SqlEffect(engine, handler(engine), name=scope)
 

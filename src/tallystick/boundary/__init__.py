@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Provider,
         ProviderPolicy,
         ProviderRefusedError,
+        Unsafe,
     )
     from tallystick.boundary.providers.stripe_like import StripeLike, charge_body
     from tallystick.boundary.schema import create_tables
@@ -85,6 +86,7 @@ _WHERE = {
     "State": "effects",
     "StripeLike": "providers.stripe_like",
     "Told": "effect_ledger",
+    "Unsafe": "provider",
     "UpsertNewest": "sinks",
     "add_to_outbox": "outbox",
     "charge_body": "providers.stripe_like",
@@ -132,6 +134,7 @@ __all__ = [
     "State",
     "StripeLike",
     "Told",
+    "Unsafe",
     "UpsertNewest",
     "add_to_outbox",
     "charge_body",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tallystick.errors import ConfigurationError, FatalError
+from tallystick.pipeline.declared import Idempotent
 
 
 class KeyReuseError(FatalError):
@@ -21,8 +22,18 @@ class ProviderRefusedError(FatalError):
 
 
 @dataclass(frozen=True, slots=True)
+class Unsafe:
+    """The provider knows no keys: what is sent twice happens twice. ``why`` says what that does."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderPolicy:
     """What the provider promises about idempotency keys.
+
+    ``repetition`` declares what becomes of the same bytes under the same key: ``Idempotent.BY_KEY``, or ``Unsafe``,
+    whose attempts are sent once, and looked up for whatever became of them; it has no window and no margin.
 
     ``window_ms`` is how long it keeps a key after first use, ``margin_ms`` how long before that end we stop sending
     (clock differences, time on the wire). ``quiet_ms`` is how long after the last send a listing may be believed.
@@ -33,14 +44,34 @@ class ProviderPolicy:
     margin_ms: int
     timeout_ms: int
     quiet_ms: int
+    repetition: Literal[Idempotent.BY_KEY] | Unsafe
 
     def __post_init__(self) -> None:
+        if isinstance(self.repetition, Unsafe):
+            if self.window_ms or self.margin_ms or self.timeout_ms <= 0 or not self.repetition.why.strip():
+                raise ConfigurationError(
+                    f"provider {self.name!r} is unsafe: it needs a reason, a timeout, and no window and no margin",
+                    rule=31,
+                    remedy="A provider that keeps keys for some time is Idempotent.BY_KEY",
+                )
+            return
+        if self.repetition is not Idempotent.BY_KEY:
+            raise ConfigurationError(
+                f"provider {self.name!r} does not say what becomes of a request that is sent twice",
+                rule=31,
+                remedy="Declare repetition=Idempotent.BY_KEY, or Unsafe('why')",
+            )
         if self.timeout_ms <= 0 or self.margin_ms < self.timeout_ms or self.window_ms <= self.margin_ms:
             raise ConfigurationError(
                 f"provider {self.name!r}: need 0 < timeout {self.timeout_ms} <= margin {self.margin_ms} "
                 f"< window {self.window_ms} (ms)",
                 rule=31,
             )
+
+    @property
+    def sendable_ms(self) -> int:
+        """How long after it was first sent an attempt may be sent: the first time only, if the provider is unsafe."""
+        return self.timeout_ms if isinstance(self.repetition, Unsafe) else self.window_ms - self.margin_ms
 
 
 class OutcomeKind(Enum):

@@ -23,6 +23,7 @@ from tallystick.boundary.sql_batch import BatchOfEvents, EffectCounts
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import AmbiguousOutcome, ConfigurationError, RetriableError
 from tallystick.killpoints import declare, reach
+from tallystick.pipeline.declared import Idempotent
 from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
 
@@ -41,6 +42,8 @@ class SqlEffect:
     One SQL transaction for each batch. If the connection is lost, also at commit, the whole batch is repeated on a new
     one: the repeated INSERT waits for whatever became of the first and then decides (rule 28).
     """
+
+    idempotent: Final = Idempotent.BY_INBOX
 
     def __init__(
         self,
@@ -64,6 +67,13 @@ class SqlEffect:
         """
         if not 0 < len(name) <= 200:
             raise ConfigurationError(f"an effect's name has 1 to 200 characters: {name!r}")
+        if engine.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            raise ConfigurationError(
+                f"effect {name!r} is idempotent by its inbox, and its engine commits each statement by itself: the "
+                "event would count as processed before it is",
+                rule=25,
+                remedy="Use open_database(url), or an engine without AUTOCOMMIT",
+            )
         self._engine = engine
         self._name = name
         self._clock = clock or SystemClock()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from tallystick.pipeline.app import App, Step
 from tallystick.pipeline.context import BatchContext, Context, Emit, Emits, emit, emit_each
+from tallystick.pipeline.declared import Effect, Idempotent, UnsafeEffect
 from tallystick.pipeline.exactly_once_loop import ExactlyOnceLoop
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.kafka_client import EventRefused, Published, PublisherFull
@@ -27,6 +28,7 @@ from tallystick.pipeline.records import Headers, Output, Record
 from tallystick.pipeline.serdes import Json, Raw, Serde, Text
 from tallystick.pipeline.state import StateView, Store, UnreadableState
 from tallystick.pipeline.topics import DecodeError, Topic
+from tallystick.pipeline.unsafe_app import UnsafeApp
 from tallystick.pipeline.windows import Hopping, Late, LateEvent, Session, Table, TimeJump, Tumbling, Window, Windows
 from tallystick.pipeline.worker import WorkerConfig, run_worker
 
@@ -38,6 +40,7 @@ __all__ = [
     "BatchContext",
     "Context",
     "DecodeError",
+    "Effect",
     "Emit",
     "Emits",
     "ErrorPolicy",
@@ -46,6 +49,7 @@ __all__ = [
     "Guarantee",
     "Headers",
     "Hopping",
+    "Idempotent",
     "Json",
     "Late",
     "LateEvent",
@@ -70,6 +74,8 @@ __all__ = [
     "Topic",
     "Tumbling",
     "UnreadableState",
+    "UnsafeApp",
+    "UnsafeEffect",
     "Window",
     "Windows",
     "WorkerConfig",

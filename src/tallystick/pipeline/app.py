@@ -20,6 +20,7 @@ from tallystick.pipeline.async_functions import (
 )
 from tallystick.pipeline.batch_functions import BatchFunctionProcessor, BatchResult
 from tallystick.pipeline.context import BatchContext, Context, Emit
+from tallystick.pipeline.declared import Effect, check_idempotent, checked
 from tallystick.pipeline.functions import FunctionProcessor
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.plan import the_one
@@ -261,14 +262,14 @@ class App:
         self,
         name: str,
         sources: Sequence[Topic[Any] | str],
-        processor: Processor | None = None,
+        processor: Effect | None = None,
         *,
-        factory: Callable[[], Processor] | None = None,
+        factory: Callable[[], Effect] | None = None,
         on_error: ErrorPolicy = DEAD_LETTER,
         emits: Sequence[Topic[Any] | str] = (),
         state: Sequence[AnyStore] = (),
     ) -> None:
-        """Declare a step whose work a ``Processor`` does, such as a SQL effect.
+        """Declare a step whose work an ``Effect`` does, such as a SQL effect: it says what makes a repetition harmless.
 
         It cannot have ``state``: a replay of what it wrote outside Kafka would skip the change of state (rule 25).
         Give ``factory`` instead of ``processor`` when the processor holds connections, and for workers with several
@@ -283,9 +284,10 @@ class App:
         if (processor is None) == (factory is None):
             raise ConfigurationError(f"step {name!r} needs a processor or a factory, and not both")
         if processor is not None:
+            check_idempotent(name, processor)
             self._declare(name, sources, the_one(processor, lanes=1), on_error, emits, processor)
         elif factory is not None:
-            self._declare(name, sources, factory, on_error, emits)
+            self._declare(name, sources, checked(factory, check_idempotent, name), on_error, emits)
 
     def dead_letter_topic(self, step: str) -> str:
         """Name of the topic that takes the records which ``step`` could not process."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from tallystick.errors import ConfigurationError, TallystickError
 from tallystick.ids import EventId
 from tallystick.pipeline.batch_functions import BatchFunctionProcessor
 from tallystick.pipeline.context import BatchContext, Context
+from tallystick.pipeline.declared import Idempotent
 from tallystick.pipeline.functions import emitted, numbered
 from tallystick.pipeline.outputs import Numbered, Results
 from tallystick.pipeline.policy import ErrorPolicy
@@ -59,6 +60,8 @@ class LaneLoop:
 
 class AsyncFunctionProcessor:
     """Calls a coroutine function for each record; up to ``concurrency`` wait at once."""
+
+    idempotent: ClassVar = Idempotent.NO_EFFECT
 
     def __init__(
         self,

@@ -7,11 +7,12 @@ function raises blames no record: the runtime then gives it the records one by o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from tallystick.errors import ConfigurationError, TallystickError
 from tallystick.ids import EventId
 from tallystick.pipeline.context import BatchContext, Emits
+from tallystick.pipeline.declared import Idempotent
 from tallystick.pipeline.functions import emitted, numbered
 from tallystick.pipeline.outputs import Column, Numbered, Results
 from tallystick.pipeline.polled import Polled
@@ -26,6 +27,8 @@ BatchResult = Emits | Sequence[Emit | Iterable[Emit] | None]
 
 class BatchFunctionProcessor:
     """Decodes a batch by its topics' types and calls a step's function with all events that decode."""
+
+    idempotent: ClassVar = Idempotent.NO_EFFECT
 
     def __init__(
         self, step: str, sources: Sequence[Topic[Any]], function: Callable[[list[Any], BatchContext], BatchResult]

@@ -12,6 +12,7 @@ from tallystick.errors import ConfigurationError
 from tallystick.pipeline.async_functions import AsyncFunctionProcessor, is_async
 from tallystick.pipeline.context import Emit
 from tallystick.pipeline.counters import Counters
+from tallystick.pipeline.declared import Effect, check_idempotent, checked
 from tallystick.pipeline.functions import RecordFunction
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.loop import StepLoop
@@ -28,7 +29,7 @@ class ExactlyOnceLoop:
     ``consumer_config`` and ``producer_config`` are librdkafka's settings: at least ``bootstrap.servers``,
     ``group.id``, ``group.instance.id`` and ``transactional.id``; ours fill the rest, and contradicting ones are
     refused. ``handler`` gets each record and returns, or yields, what to write (``async def`` too); or give a
-    ``processor`` for batches.
+    ``processor`` for batches, which says what makes a repetition harmless (``Effect``).
     ``run`` blocks in the calling thread until another thread, or a signal handler, calls ``stop``.
 
     With one lane, user code runs in the thread that calls ``run``. With more ``lanes``, up to that number of
@@ -52,8 +53,8 @@ class ExactlyOnceLoop:
         topics: Sequence[str],
         *,
         handler: Callable[[Record], Emit | Iterable[Emit] | None] | None = None,
-        processor: Processor | None = None,
-        factory: Callable[[], Processor] | None = None,
+        processor: Effect | None = None,
+        factory: Callable[[], Effect] | None = None,
         on_error: ErrorPolicy = DEAD_LETTER,
         dead_letter_topic: str | None = None,
         batch_records: int = 500,
@@ -102,8 +103,8 @@ class ExactlyOnceLoop:
 def _factory(
     name: str,
     handler: Callable[[Record], Emit | Iterable[Emit] | None] | None,
-    processor: Processor | None,
-    factory: Callable[[], Processor] | None,
+    processor: Effect | None,
+    factory: Callable[[], Effect] | None,
     *,
     on_error: ErrorPolicy,
     lanes: int,
@@ -115,7 +116,8 @@ def _factory(
             return lambda: AsyncFunctionProcessor(name, (), lambda _value, context: handler(context.record), on_error)
         return lambda: RecordFunction(name, handler, on_error)
     if processor is not None:
+        check_idempotent(name, processor)
         return the_one(processor, lanes=lanes)
     if factory is None:
         raise ConfigurationError("ExactlyOnceLoop needs one of handler, processor and factory")
-    return factory
+    return checked(factory, check_idempotent, name)

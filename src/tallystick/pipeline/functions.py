@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from tallystick.errors import TallystickError
 from tallystick.ids import EventId, derived_id
 from tallystick.pipeline.context import Context
+from tallystick.pipeline.declared import Idempotent
 from tallystick.pipeline.outputs import Numbered, Results
 from tallystick.pipeline.policy import ErrorPolicy
 from tallystick.pipeline.polled import Polled
@@ -29,6 +30,8 @@ Emits = Emit | Iterable[Emit] | None
 
 class FunctionProcessor:
     """Decodes each record by its topic's type and calls a step's function, with the policy's tries."""
+
+    idempotent: ClassVar = Idempotent.NO_EFFECT
 
     takes_one_by_one: ClassVar = True  # it may be called with single records, so that each has a span around it
 

@@ -13,8 +13,16 @@ from tallystick.boundary.effect_ledger import Attempt, EffectLedger
 from tallystick.boundary.provider import Outcome, OutcomeKind, ProviderPolicy
 from tallystick.clock import ManualClock
 from tallystick.ledger.statement import COLUMNS
+from tallystick.pipeline import Idempotent
 
-POLICY = ProviderPolicy(name=PROVIDER, window_ms=86_400_000, margin_ms=600_000, timeout_ms=1_000, quiet_ms=1_000)
+POLICY = ProviderPolicy(
+    name=PROVIDER,
+    window_ms=86_400_000,
+    margin_ms=600_000,
+    timeout_ms=1_000,
+    quiet_ms=1_000,
+    repetition=Idempotent.BY_KEY,
+)
 FEE_MINOR = 30
 
 

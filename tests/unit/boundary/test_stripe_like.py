@@ -24,6 +24,7 @@ from tallystick.boundary import (
 from tallystick.boundary.dispatcher import judge
 from tallystick.boundary.providers.stripe_like import outcome_of
 from tallystick.errors import ConfigurationError
+from tallystick.pipeline import Idempotent
 
 CHARGE = {"id": "ch_1", "amount": 100, "currency": "usd", "fee": 33, "status": "succeeded", "failure_code": None}
 
@@ -89,7 +90,9 @@ def test_the_body_is_the_same_bytes_for_the_same_arguments() -> None:
 
 def test_a_margin_below_the_timeout_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="rule 31"):
-        ProviderPolicy(name="p", window_ms=10_000, margin_ms=500, timeout_ms=1_000, quiet_ms=0)
+        ProviderPolicy(
+            name="p", window_ms=10_000, margin_ms=500, timeout_ms=1_000, quiet_ms=0, repetition=Idempotent.BY_KEY
+        )
 
 
 def test_an_address_that_is_no_url_is_refused() -> None:

@@ -10,6 +10,7 @@ from tallystick.ids import EventId, deterministic_id
 from tallystick.pipeline.assignment import Assignment
 from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.counters import Counters
+from tallystick.pipeline.declared import Idempotent
 from tallystick.pipeline.kafka_client import Cluster, GroupConsumer, GroupMetadata, Membership, Partition, Producer
 from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
@@ -38,6 +39,8 @@ def batch(*records: Record) -> Batch:
 
 class Copy:
     """Writes each record to ``out``; fails on values that start with ``bad``, through ``failing`` on any."""
+
+    idempotent = Idempotent.NO_EFFECT
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []

@@ -9,7 +9,19 @@ import msgspec
 import pytest
 from tests.unit.pipeline.fakes import batch, record
 
-from tallystick.pipeline import App, BatchContext, Context, Emit, Emits, ErrorPolicy, Output, Record, Topic, emit_each
+from tallystick.pipeline import (
+    App,
+    BatchContext,
+    Context,
+    Emit,
+    Emits,
+    ErrorPolicy,
+    Idempotent,
+    Output,
+    Record,
+    Topic,
+    emit_each,
+)
 from tallystick.pipeline import emit as emit_one
 from tallystick.pipeline.batch import Batch
 from tallystick.pipeline.polled import Polled
@@ -67,6 +79,8 @@ def each(app: App) -> None:
 
 class Effect:
     """A processor whose outputs say nothing about time, but the second of each record."""
+
+    idempotent = Idempotent.NO_EFFECT
 
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output]]:
         return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -27,6 +27,7 @@ from tallystick.boundary.provider import (
     Outcome,
     OutcomeKind,
     Provider,
+    Unsafe,
 )
 from tallystick.clock import Clock
 from tallystick.killpoints import declare, reach
@@ -194,7 +195,7 @@ class Session:
                 errors.append(error)
             else:
                 self._heed(task.result())
-                results.append((attempt, task.result()))
+                results.append((attempt, self._without_repetition(task.result())))
         if results:
             retry_ms = self._limits.retry_ms
             self._report.add(
@@ -203,6 +204,10 @@ class Session:
         if errors:
             raise errors[0]
         return len(results)
+
+    def _without_repetition(self, outcome: Outcome) -> Outcome:
+        """What an unsafe provider leaves unknown is looked up, and never sent again."""
+        return replace(outcome, replayed_failure=True) if isinstance(self._policy.repetition, Unsafe) else outcome
 
     def _heed(self, outcome: Outcome) -> None:
         """What an answer says about the provider itself: that it fails, or that we ask too often."""

@@ -57,7 +57,7 @@ class Leases:
             "b_token": attempts[0].fencing_token,
             "b_now_ms": now_ms,
             "b_window_ms": policy.window_ms,
-            "b_resend_until_ms": now_ms + policy.window_ms - policy.margin_ms,
+            "b_resend_until_ms": now_ms + policy.sendable_ms,
             "b_lease_until_ms": now_ms + lease_ms,
         }
         with self._engine.begin() as connection:

@@ -32,6 +32,7 @@ from tallystick.boundary.provider import (
 )
 from tallystick.boundary.providers.exchange import NETWORK_ERRORS, Exchange, NewTransport, lost, retry_after_ms
 from tallystick.errors import ConfigurationError
+from tallystick.pipeline.declared import Idempotent
 
 DAY_MS: Final = 86_400_000
 MAX_KEY_LENGTH: Final = 64
@@ -87,7 +88,12 @@ class AdyenLike:
     ) -> None:
         """``quiet_ms``: how long after the last send the reports are asked; none exists before its day is over."""
         self._policy = ProviderPolicy(
-            name=name, window_ms=window_ms, margin_ms=margin_ms, timeout_ms=timeout_ms, quiet_ms=quiet_ms
+            name=name,
+            window_ms=window_ms,
+            margin_ms=margin_ms,
+            timeout_ms=timeout_ms,
+            quiet_ms=quiet_ms,
+            repetition=Idempotent.BY_KEY,
         )
         self._exchange = Exchange(url, timeout_ms=timeout_ms, connections=connections, transport=transport)
         self._account = merchant_account

@@ -28,6 +28,7 @@ from tallystick.boundary.provider import (
 )
 from tallystick.boundary.providers.exchange import NETWORK_ERRORS, Exchange, NewTransport, lost, retry_after_ms
 from tallystick.errors import ConfigurationError
+from tallystick.pipeline.declared import Idempotent
 
 Version = Literal["v1", "v2"]
 DAY_MS: Final = 86_400_000
@@ -86,6 +87,7 @@ class StripeLike:
             margin_ms=margin_ms,
             timeout_ms=timeout_ms,
             quiet_ms=quiet_ms,
+            repetition=Idempotent.BY_KEY,
         )
         self._exchange = Exchange(url, timeout_ms=timeout_ms, connections=connections, transport=transport)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

@@ -17,6 +17,7 @@ from tallystick.pipeline import (
     Emit,
     ErrorPolicy,
     Guarantee,
+    Idempotent,
     OnFailure,
     Output,
     Record,
@@ -211,6 +212,8 @@ def test_other_code_goes_on_where_the_former_ended() -> None:
 
 class Away:
     """A processor whose database is away for ever."""
+
+    idempotent = Idempotent.BY_INBOX
 
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output]]:
         raise RetriableError(f"a database is away, {len(records)} records wait")

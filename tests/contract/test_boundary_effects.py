@@ -132,7 +132,7 @@ def test_a_second_open_attempt_is_refused_by_the_database_itself(engine: Engine,
     with engine.connect() as connection:
         asked = dict(ledger._intents.row(connection, intent_id))
     with pytest.raises(IntegrityError), engine.begin() as connection:
-        ledger._intents.insert_attempt(connection, asked, number=2, request=b"x")
+        ledger._intents.insert_attempt(connection, asked, number=2, request=b"x", key=None)
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.UNKNOWN, OutcomeKind.SUCCEEDED, OutcomeKind.PENDING_ACTION])

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, RowMapping, select
 
 from tallystick.boundary import schema
 from tallystick.boundary.database import reading
+from tallystick.boundary.erasure.subject_keys import opened
 
 MOST_ROWS = 1_000
 
@@ -38,8 +39,12 @@ def conflicts(engine: Engine, *, scope: str | None = None, limit: int = MOST_ROW
 
 
 def refused_bodies(engine: Engine, scope: str, event_id: str) -> list[tuple[str, Any]]:
-    """Hash and bytes of each refused body of an event; None for a record without a value."""
+    """Hash and bytes of each refused body of an event; None for a record without a value, ``[erased]`` if it is."""
     table = schema.inbox_conflict.c
     query = select(table.body_hash, table.body).where(table.scope == scope, table.event_id == event_id)
     with reading(engine) as connection:
-        return [(row.body_hash, row.body) for row in connection.execute(query.order_by(table.first_seen_at_ms))]
+        rows = connection.execute(query.order_by(table.first_seen_at_ms)).all()
+        place = f"conflict {scope} {event_id}"
+        return [
+            (row.body_hash, None if row.body is None else opened(connection, row.body, place=place)) for row in rows
+        ]

@@ -20,8 +20,8 @@ class Meeting(Enum):
     CONFLICT = "the same id with another body (rule 27)"
 
 
-def meeting(record: Record, body_hash: str, known: Known) -> Meeting:
-    if known.body_hash != body_hash:
+def meeting(record: Record, known: Known, *, same_body: bool) -> Meeting:
+    if not same_body:
         return Meeting.CONFLICT
     if (record.topic, record.partition, record.offset) == (known.topic, known.partition, known.offset):
         return Meeting.REPLAY

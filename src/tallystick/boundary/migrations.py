@@ -135,7 +135,41 @@ def _outbox_batches(op: Operations) -> None:
     )
 
 
-MIGRATIONS: Final[Mapping[int, Callable[[Operations], None]]] = MappingProxyType({2: _inbox_horizons, 3: _version_3})
+def _erasure(op: Operations) -> None:
+    """Version 4: keys of subjects, and what was erased."""
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "tallystick_subject_key",
+        sa.Column("key_id", number, primary_key=True, autoincrement=True),
+        sa.Column("subject_digest", sa.String(64), nullable=False),
+        sa.Column("data_key", sa.LargeBinary, nullable=True),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("destroyed_at_ms", sa.BigInteger, nullable=True),
+    )
+    where = sa.text("data_key IS NOT NULL")
+    op.create_index(
+        "tallystick_subject_key_live",
+        "tallystick_subject_key",
+        ["subject_digest"],
+        unique=True,
+        sqlite_where=where,
+        postgresql_where=where,
+    )
+    op.create_table(
+        "tallystick_erasure",
+        sa.Column("erasure", number, primary_key=True, autoincrement=True),
+        sa.Column("subject_digest", sa.String(64), nullable=False),
+        sa.Column("keys_destroyed", sa.Integer, nullable=False),
+        sa.Column("sealed_rows", sa.BigInteger, nullable=False),
+        sa.Column("erased_by", sa.String(200), nullable=False),
+        sa.Column("reason", sa.String(2000), nullable=False),
+        sa.Column("erased_at_ms", sa.BigInteger, nullable=False),
+    )
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[Operations], None]]] = MappingProxyType(
+    {2: _inbox_horizons, 3: _version_3, 4: _erasure}
+)
 """By the version that each step arrives at."""
 
 

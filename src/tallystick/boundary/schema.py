@@ -35,22 +35,25 @@ from tallystick.boundary.effect_tables import (
     effect_suspense,
     webhook_in,
 )
+from tallystick.boundary.erasure_tables import erasure, subject_key
 from tallystick.boundary.migrations import migrate
 from tallystick.boundary.table_set import Sequence, metadata
 from tallystick.errors import ConfigurationError
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 COMPONENT: Final = "boundary"
 
 __all__ = [
     "COMPONENT",
     "PROVIDER_KEY_SECRET",
     "SCHEMA_VERSION",
+    "SUBJECT_SECRET",
     "create_tables",
     "effect_attempt",
     "effect_intent",
     "effect_ruling",
     "effect_suspense",
+    "erasure",
     "inbox",
     "inbox_conflict",
     "inbox_horizon",
@@ -59,6 +62,7 @@ __all__ = [
     "owner_epoch",
     "schema_version",
     "secret",
+    "subject_key",
     "webhook_in",
 ]
 
@@ -184,6 +188,7 @@ secret = Table(
     Column("value", LargeBinary, nullable=False),
 )
 PROVIDER_KEY_SECRET: Final = "provider-key"  # noqa: S105  the secret's name, not the secret
+SUBJECT_SECRET: Final = "subject"  # noqa: S105  the secret's name, not the secret
 
 
 def create_tables(engine: Engine) -> None:
@@ -211,9 +216,9 @@ def create_tables(engine: Engine) -> None:
                 update(schema_version).where(schema_version.c.component == COMPONENT).values(version=SCHEMA_VERSION)
             )
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(
-            insert(secret).values(name=PROVIDER_KEY_SECRET, value=secrets.token_bytes(32)).on_conflict_do_nothing()
-        )
+        for name in (PROVIDER_KEY_SECRET, SUBJECT_SECRET):
+            value = secrets.token_bytes(32)
+            connection.execute(insert(secret).values(name=name, value=value).on_conflict_do_nothing())
 
 
 def _version(connection: Connection) -> int | None:

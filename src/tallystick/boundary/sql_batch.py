@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from tallystick.boundary import schema
+from tallystick.boundary.erasure.sealing import BatchSeal, Sealing
 from tallystick.boundary.handlers import BatchHandler, Handler, Outputs, PerBatch, run_handler
 from tallystick.boundary.horizons import Recall, TooOld
 from tallystick.boundary.inbox_rows import Arrival, InboxRows, Known, Met
@@ -23,15 +24,11 @@ from tallystick.boundary.owner_epoch import OwnerClaim
 from tallystick.boundary.statements import insert
 from tallystick.boundary.stored_outputs import decode_outputs, encode_outputs
 from tallystick.errors import RetriableError
-from tallystick.ids import body_hash
 from tallystick.killpoints import declare, reach
 from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Output, Record
 
 AFTER_INSERT: Final = declare("inbox.after-insert", "the batch's inbox rows are inserted, nothing else is")
-
-TOMBSTONE_HASH: Final = "tombstone"
-"""Stands for the hash of a record without a value, which is not the same as an empty one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +68,15 @@ class _New:
 
 
 @dataclass(frozen=True, slots=True)
+class _Again:
+    """What of a batch was there already, what was new, and how its bytes are kept."""
+
+    met: Met
+    new: _New
+    seal: BatchSeal
+
+
+@dataclass(frozen=True, slots=True)
 class BatchOfEvents:
     """What stays the same over the batches of one effect."""
 
@@ -78,6 +84,7 @@ class BatchOfEvents:
     rows: InboxRows
     handler: Handler | BatchHandler | PerBatch
     recall: Recall
+    sealing: Sealing
 
     def run(
         self,
@@ -93,7 +100,8 @@ class BatchOfEvents:
         ``look_first``: the batch before held nothing new, so that looking saves the insert. Only what is found counts
         as known: a row that is not found may still be on its way, and is inserted (rule 28).
         """
-        digests = [TOMBSTONE_HASH if record.value is None else body_hash(record.value) for record in records]
+        seal = self.sealing.of(connection, records, now_ms=now_ms)
+        digests = seal.digests(records)
         arrivals = _arrivals(records, digests)
         positions = Positions.of(records)
         counts, stored = EffectCounts(), list[tuple[str, bytes]]()
@@ -109,7 +117,7 @@ class BatchOfEvents:
                 self.rows.take_back(connection, self.name, sorted(refused))
                 fresh = [record for record in fresh if record.event_id not in refused]
             outputs = run_handler(self.handler, connection, fresh) or [()] * len(fresh)
-            stored = _encoded(fresh, outputs)
+            stored = _encoded(fresh, outputs, seal)
             counts.processed, counts.too_old = len(fresh), len(refused)
             if all_new and not refused:
                 answers = outputs
@@ -117,7 +125,8 @@ class BatchOfEvents:
                 new = _New({r.event_id: given for r, given in zip(fresh, outputs, strict=True)}, refused)
                 met = self._met(connection, [arrival for arrival in arrivals if arrival[0] not in entered.new])
         if answers is None and met is not None:
-            answers = self._answers(connection, records, digests, met=met, new=new, positions=positions, now_ms=now_ms)
+            again = _Again(met, new, seal)
+            answers = self._answers(connection, records, digests, again=again, positions=positions, now_ms=now_ms)
             counts.replayed = positions.count(Meeting.REPLAY)
             counts.duplicates = positions.count(Meeting.DUPLICATE)
             counts.conflicts = positions.count(Meeting.CONFLICT)
@@ -142,12 +151,12 @@ class BatchOfEvents:
         records: Sequence[Record],
         digests: Sequence[str],
         *,
-        met: Met,
-        new: _New,
+        again: _Again,
         positions: Positions,
         now_ms: int,
     ) -> Answers:
         """What the handler gave just now, what it gave the first time, or the verdict."""
+        met, new, seal = again.met, again.new, again.seal
         if met.found == len(records) and not met.others:
             positions.all_replays()
             return [()] * len(records)
@@ -165,19 +174,28 @@ class BatchOfEvents:
                 if event_id in new.given:
                     answers.append(new.given[event_id])
                     continue
-            kind = meeting(record, digest, known)
+            same_body = seal.is_same_body(connection, record, digest, known.body_hash)
+            kind = meeting(record, known, same_body=same_body)
             positions.add(record, kind)
             if kind is Meeting.CONFLICT:
-                self._keep_conflict(connection, record, digest, known, now_ms)
+                self._keep_conflict(connection, record, digest, known, seal.refused(record), now_ms)
             # Sent twice, it gives nothing: the first position's own transaction emits the outputs, or has emitted
             # them; its offset does not pass without them.
-            answers.append(self._stored(known) if kind is Meeting.REPLAY else ())
+            answers.append(self._stored(connection, known, seal) if kind is Meeting.REPLAY else ())
         return answers
 
-    def _stored(self, known: Known) -> tuple[Output, ...]:
-        return decode_outputs(known.outputs, place=f"tallystick_inbox {self.name!r} {known.event_id}")
+    def _stored(self, connection: Connection, known: Known, seal: BatchSeal) -> tuple[Output, ...]:
+        if known.outputs is None:
+            return ()
+        raw = seal.opened_outputs(connection, known.event_id, known.outputs)
+        if raw is None:
+            _log.warning("sql-effect.erased", effect=self.name, event_id=known.event_id)
+            return ()
+        return decode_outputs(raw, place=f"tallystick_inbox {self.name!r} {known.event_id}")
 
-    def _keep_conflict(self, connection: Connection, record: Record, digest: str, known: Known, now_ms: int) -> None:
+    def _keep_conflict(
+        self, connection: Connection, record: Record, digest: str, known: Known, body: bytes | None, now_ms: int
+    ) -> None:
         _log.error(
             "sql-effect.body-conflict",
             effect=self.name,
@@ -190,7 +208,7 @@ class BatchOfEvents:
             event_id=record.event_id,
             body_hash=digest,
             first_body_hash=known.body_hash,
-            body=record.value,
+            body=body,
             topic=record.topic,
             partition=record.partition,
             record_offset=record.offset,
@@ -224,7 +242,7 @@ def _first_of_each(records: Sequence[Record], new: Collection[str]) -> list[Reco
     return list(chosen.values())
 
 
-def _encoded(fresh: Sequence[Record], outputs: Outputs) -> list[tuple[str, bytes]]:
+def _encoded(fresh: Sequence[Record], outputs: Outputs, seal: BatchSeal) -> list[tuple[str, bytes]]:
     """By event id, sorted for the reason that the rows are."""
     encoded = ((record.event_id, encode_outputs(given)) for record, given in zip(fresh, outputs, strict=True) if given)
-    return sorted((event_id, raw) for event_id, raw in encoded if raw is not None)
+    return sorted((event_id, seal.outputs(event_id, raw)) for event_id, raw in encoded if raw is not None)

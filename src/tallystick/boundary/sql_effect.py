@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.boundary.database import is_away
+from tallystick.boundary.erasure.sealing import Sealing, SubjectOf
 from tallystick.boundary.handlers import BatchHandler, Handler, PerBatch
 from tallystick.boundary.horizons import OccurredAt, Recall
 from tallystick.boundary.inbox_rows import InboxRows
@@ -55,6 +56,7 @@ class SqlEffect:
         clock: Clock | None = None,
         occurred_at_ms: OccurredAt | None = None,
         allow_reexecution: str | None = None,
+        subject_of: SubjectOf | None = None,
     ) -> None:
         """``name`` is the inbox scope: frozen, since renaming it processes everything again.
 
@@ -64,6 +66,9 @@ class SqlEffect:
         ``occurred_at_ms`` tells the time of an event, by default that of its record. An event older than the inbox
         remembers is poisoned, and one that is read again below what it remembers stops the worker, unless
         ``allow_reexecution`` names the decision to process such events again.
+
+        ``subject_of`` tells whose personal data a record holds: what is stored of it is sealed under that subject's
+        key, until the key is destroyed (``erasure``). A replay of an erased event gives nothing.
         """
         if not 0 < len(name) <= 200:
             raise ConfigurationError(f"an effect's name has 1 to 200 characters: {name!r}")
@@ -78,7 +83,7 @@ class SqlEffect:
         self._name = name
         self._clock = clock or SystemClock()
         recall = Recall(name, occurred_at_ms or _record_time, allow_reexecution)
-        self._batch = BatchOfEvents(name, _rows(engine.dialect.name), handler, recall)
+        self._batch = BatchOfEvents(name, _rows(engine.dialect.name), handler, recall, Sealing(name, subject_of))
         self._owner = owner
         self._look_first = False
         self.counts = EffectCounts()

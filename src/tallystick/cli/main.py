@@ -22,6 +22,7 @@ from tallystick.cli.demo_guarantees import guarantees
 from tallystick.cli.dlq import dlq
 from tallystick.cli.doctor import doctor
 from tallystick.cli.effects import effects
+from tallystick.cli.erase import erase
 from tallystick.cli.inbox import inbox
 from tallystick.cli.lint import lint
 from tallystick.cli.migrate import migrate
@@ -45,6 +46,7 @@ EXTRA_OF_MODULE: Final = {
     "uvloop": "broker",
     "sqlalchemy": "sql",
     "alembic": "sql",
+    "cryptography": "erasure",
     "psycopg": "postgres",
     "httpx": "http",
     "uvicorn": "sandbox",
@@ -99,6 +101,8 @@ Look at what happens outside Kafka:
   tallystick effects list             outcomes nobody knows, value at risk
 
   tallystick inbox list               what effects in SQL remember
+
+  tallystick erase SUBJECT            make what is stored about a person unreadable
 """
 
 app: Final = typer.Typer(name="tallystick", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -115,6 +119,7 @@ app.command()(sandbox)
 app.command()(lag)
 app.command()(lint)
 app.command()(doctor)
+app.command()(erase)
 app.command()(trace)
 app.command()(migrate)
 demo.command()(guarantees)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, inspect, or_, select
 
 from tallystick.boundary import open_database, reading, schema
 from tallystick.boundary.effect_tables import effect_attempt, effect_intent
+from tallystick.boundary.erasure.sealed import key_id_of
 from tallystick.trace.moment import Moment
 
 IDS_MAX: Final = 500
@@ -76,7 +77,7 @@ def _attempts(connection: Connection, ids: list[str], there: Collection[str]) ->
                 row.created_at_ms,
                 row.intent_id,
                 place,
-                f"{number} {row.attempt_id}: {len(row.request)} bytes, BLAKE2b {row.request_hash[:16]}",
+                f"{number} {row.attempt_id}: {_bytes(row.request)}, hash {row.request_hash[:16]}",
             )
         )
         if row.first_sent_at_ms is not None:
@@ -89,3 +90,7 @@ def _attempts(connection: Connection, ids: list[str], there: Collection[str]) ->
             found.append(Moment(None, row.intent_id, place, f"{number} is {row.state}"))
         names |= {name for name in (row.attempt_id, row.provider_object_id) if name}
     return found, names
+
+
+def _bytes(request: bytes) -> str:
+    return f"{len(request)} bytes" if key_id_of(request) is None else "bytes under the key of their subject"

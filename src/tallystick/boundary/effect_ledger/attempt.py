@@ -13,6 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import RowMapping
 
 from tallystick.boundary.effects import State
+from tallystick.boundary.erasure.sealed import key_id_of_hash, seal
+from tallystick.boundary.erasure.subject_keys import ERASED, key_by_id, opened
 from tallystick.boundary.provider import Outcome
 from tallystick.errors import TallystickError
 
@@ -39,6 +41,8 @@ class Attempt:
     currency: str
     provider_key: str
     request: bytes
+    """The exact bytes to send; ``[erased]`` once the key that sealed them is destroyed."""
+    request_hash: str
     state: State
     fencing_token: int
     times_sent: int
@@ -73,10 +77,31 @@ class Recorded:
 _FIELDS: Final = tuple(Attempt.__dataclass_fields__)
 
 
-def attempt_of(row: RowMapping) -> Attempt:
+def attempt_of(connection: Connection, row: RowMapping) -> Attempt:
+    """The row as a value, its request opened if it is sealed."""
     fields = {name: row[name] for name in _FIELDS}
     fields["state"] = State(fields["state"])
+    fields["request"] = opened(connection, row["request"], place=request_place(row["attempt_id"]))
     return Attempt(**fields)
+
+
+def request_place(attempt_id: str) -> str:
+    """Where the request's bytes are sealed to."""
+    return f"request {attempt_id}"
+
+
+def response_place(attempt_id: str) -> str:
+    """Where the last answer's bytes are sealed to."""
+    return f"response {attempt_id}"
+
+
+def sealed_as(connection: Connection, attempt: Attempt, raw: bytes | None, *, place: str) -> bytes | None:
+    """Bytes about an attempt as they go into its row: sealed under the key that seals its request, if one does."""
+    key_id = key_id_of_hash(attempt.request_hash)
+    if key_id is None or not raw:
+        return raw or None
+    key = key_by_id(connection, key_id)
+    return ERASED if key is None else seal(key, raw, place=place)
 
 
 def check_success(attempt: Attempt, outcome: Outcome) -> None:

@@ -15,8 +15,10 @@ from sqlalchemy.engine import RowMapping
 
 from tallystick.boundary import schema
 from tallystick.boundary.effect_ledger import statements
-from tallystick.boundary.effect_ledger.attempt import IntentConflict
+from tallystick.boundary.effect_ledger.attempt import IntentConflict, request_place
 from tallystick.boundary.effects import State
+from tallystick.boundary.erasure.sealed import DataKey, key_id_of_hash, keyed_hash, seal
+from tallystick.boundary.erasure.subject_keys import SubjectKeys, is_hash_of, key_by_id
 from tallystick.clock import Clock
 from tallystick.errors import ConfigurationError, IllegalTransition
 from tallystick.ids import body_hash, deterministic_id
@@ -44,20 +46,25 @@ class Intents:
             raise ConfigurationError("a key secret has at least 16 bytes", rule=36)
         self._clock = clock
         self._key_secret = key_secret
+        self._keys = SubjectKeys()
 
-    def create(self, connection: Connection, asked: dict[str, Any], request: bytes) -> bool:
+    def create(self, connection: Connection, asked: dict[str, Any], request: bytes, subject: str | None) -> bool:
         """Insert the intent and its first attempt; False if it exists already, identically."""
-        values = {**asked, "request_hash": body_hash(request)}
+        key = None
+        if subject is not None:
+            key = self._keys.of(connection, [subject], now_ms=self._clock.now_ms())[subject]
+        values = {**asked, "request_hash": _hash(key, request)}
         created = connection.execute(
             statements.insert_intent(connection.dialect.name), {**values, "created_at_ms": self._clock.now_ms()}
         ).scalar_one_or_none()
         if created is None:
             found = self.row(connection, asked["intent_id"])
             for name, value in values.items():
-                if found[name] != value:
+                same = is_hash_of(connection, found[name], request) if name == "request_hash" else found[name] == value
+                if not same:
                     raise IntentConflict(f"intent {asked['intent_id']}: {name} is {found[name]!r}, now asked {value!r}")
             return False
-        self.insert_attempt(connection, asked, number=1, request=request)
+        self.insert_attempt(connection, asked, number=1, request=request, key=key)
         return True
 
     def add_attempt(self, connection: Connection, *, intent_id: str, request: bytes, reference: str | None) -> int:
@@ -76,13 +83,16 @@ class Intents:
         if last is None or last["state"] not in (State.DECLINED.value, State.ABSENT_CONFIRMED.value):
             raise IllegalTransition("effect intent", state, f"add an attempt to {intent_id}")
         asked = dict(self.row(connection, intent_id))
+        key = _key_of(connection, asked)
         if reference is not None:
             asked["reference"] = reference
         number = int(last["attempt_number"]) + 1
-        self.insert_attempt(connection, asked, number=number, request=request)
+        self.insert_attempt(connection, asked, number=number, request=request, key=key)
         return number
 
-    def insert_attempt(self, connection: Connection, asked: dict[str, Any], *, number: int, request: bytes) -> None:
+    def insert_attempt(
+        self, connection: Connection, asked: dict[str, Any], *, number: int, request: bytes, key: DataKey | None
+    ) -> None:
         attempt_id = deterministic_id("tallystick.effect-attempt", asked["intent_id"], number)
         connection.execute(
             statements.INSERT_ATTEMPT,
@@ -91,8 +101,8 @@ class Intents:
                 "attempt_id": attempt_id,
                 "attempt_number": number,
                 "provider_key": self._provider_key(connection, attempt_id),
-                "request": request,
-                "request_hash": body_hash(request),
+                "request": request if key is None else seal(key, request, place=request_place(attempt_id)),
+                "request_hash": _hash(key, request),
                 "state": State.CREATED.value,
                 "created_at_ms": self._clock.now_ms(),
             },
@@ -112,3 +122,20 @@ class Intents:
                 select(schema.secret.c.value).where(schema.secret.c.name == schema.PROVIDER_KEY_SECRET)
             ).scalar_one()
         return hmac.new(self._key_secret, attempt_id.encode(), hashlib.sha256).hexdigest()
+
+
+def _hash(key: DataKey | None, request: bytes) -> str:
+    return body_hash(request) if key is None else keyed_hash(key, request)
+
+
+def _key_of(connection: Connection, intent: dict[str, Any]) -> DataKey | None:
+    """The key that seals an intent's requests; None if nothing does."""
+    key_id = key_id_of_hash(intent["request_hash"])
+    if key_id is None:
+        return None
+    key = key_by_id(connection, key_id)
+    if key is None:
+        raise ConfigurationError(
+            f"intent {intent['intent_id']}: its subject is erased", remedy="Make a new intent, under an id of its own"
+        )
+    return key

@@ -61,7 +61,9 @@ class Leases:
             "b_lease_until_ms": now_ms + lease_ms,
         }
         with self._engine.begin() as connection:
-            return tuple(attempt_of(row) for row in connection.execute(statements.mark_sent(), values).mappings())
+            return tuple(
+                attempt_of(connection, row) for row in connection.execute(statements.mark_sent(), values).mappings()
+            )
 
     def _take(self, event: Event, lease: Lease, more: dict[str, int]) -> tuple[Attempt, ...]:
         """Take ``event`` with up to ``limit`` attempts that are due, oldest first, under one new fencing token."""
@@ -80,7 +82,9 @@ class Leases:
                 "b_owner": lease.owner,
                 "b_lease_until_ms": now_ms + lease.lease_ms,
             }
-            return tuple(attempt_of(row) for row in connection.execute(statements.lease(event), values).mappings())
+            return tuple(
+                attempt_of(connection, row) for row in connection.execute(statements.lease(event), values).mappings()
+            )
 
 
 def new_token(connection: Connection) -> int:

@@ -73,13 +73,15 @@ class EffectLedger:
         reference: str,
         request: bytes,
         operation: str = "charge",
+        subject: str | None = None,
     ) -> bool:
         """Insert the intent and its first attempt; False if it exists already, identically.
 
         ``request`` is the exact body to send, ``operation`` what the provider's adapter is asked to do with it;
         ``reference`` is the text in it under which the provider's listing finds the effect again, unique per intent.
-        An effect that moves no money has the amount 1 and the currency XXX, as ISO 4217 calls "no currency". Raises
-        ``IntentConflict`` if the id exists with another content.
+        ``subject`` is whose personal data is in the request: its bytes and the answer's are sealed under that subject's
+        key (``erasure``). An effect that moves no money has the amount 1 and the currency XXX, as ISO 4217 calls "no
+        currency". Raises ``IntentConflict`` if the id exists with another content.
         """
         asked = {
             "intent_id": intent_id,
@@ -89,7 +91,7 @@ class EffectLedger:
             "currency": currency,
             "reference": reference,
         }
-        return self._intents.create(connection, asked, request)
+        return self._intents.create(connection, asked, request, subject)
 
     def add_attempt(
         self, connection: Connection, *, intent_id: str, request: bytes, reference: str | None = None

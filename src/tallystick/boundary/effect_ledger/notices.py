@@ -103,7 +103,7 @@ def _attempts(connection: Connection, notice: Notice) -> list[Attempt]:
         .order_by(_a.intent_id, _a.attempt_number)
         .with_for_update()
     )
-    return [attempt_of(row) for row in connection.execute(query).mappings()]
+    return [attempt_of(connection, row) for row in connection.execute(query).mappings()]
 
 
 def _meant(found: list[Attempt], notice: Notice) -> tuple[Attempt, bool]:
@@ -132,4 +132,4 @@ def _take(connection: Connection, attempt: Attempt, token: int) -> Attempt:
         .values(state=state.value, fencing_token=token, lease_owner=None, lease_until_ms=0)
         .returning(schema.effect_attempt)
     )
-    return attempt_of(row.mappings().one())
+    return attempt_of(connection, row.mappings().one())

@@ -13,7 +13,15 @@ from sqlalchemy import Connection, Engine, select
 from tallystick.boundary import schema
 from tallystick.boundary.backoff import Backoff
 from tallystick.boundary.effect_ledger import statements
-from tallystick.boundary.effect_ledger.attempt import Attempt, OnOutcome, Recorded, attempt_of, check_success
+from tallystick.boundary.effect_ledger.attempt import (
+    Attempt,
+    OnOutcome,
+    Recorded,
+    attempt_of,
+    check_success,
+    response_place,
+    sealed_as,
+)
 from tallystick.boundary.effect_ledger.suspense import Suspense
 from tallystick.boundary.effects import TERMINAL_STATES, Event, State, transition
 from tallystick.boundary.provider import Outcome, OutcomeKind
@@ -78,10 +86,12 @@ class Outcomes:
             check_success(attempt, outcome)
         now_ms = self._clock.now_ms()
         values = self._values(attempt, outcome, target, now_ms, backoff or self._backoff)
+        place = response_place(attempt.attempt_id)
+        values["b_response"] = sealed_as(connection, attempt, outcome.response, place=place)
         row = connection.execute(statements.RECORD, values).mappings().one_or_none()
         if row is None:
             return None
-        changed = attempt_of(row)
+        changed = attempt_of(connection, row)
         if target is State.SUCCEEDED:
             connection.execute(
                 statements.CAPTURE, {"b_intent_id": attempt.intent_id, "b_captured_minor": outcome.amount_minor}
@@ -109,7 +119,6 @@ class Outcomes:
             "b_target": target.value,
             "b_outcome_code": outcome.code,
             "b_response_status": outcome.status,
-            "b_response": outcome.response or None,
             "b_not_before_ms": now_ms + pause_ms,
             # a replayed failure: sending again says nothing new, only a look-up can. A payment that waits for its
             # customer exists, so it is looked up as well
@@ -133,7 +142,7 @@ class Outcomes:
 
     def _current(self, connection: Connection, attempt: Attempt) -> Attempt:
         query = select(schema.effect_attempt).where(schema.effect_attempt.c.attempt_id == attempt.attempt_id)
-        return attempt_of(connection.execute(query).mappings().one())
+        return attempt_of(connection, connection.execute(query).mappings().one())
 
 
 def _event(attempt: Attempt, outcome: Outcome) -> Event:

@@ -12,8 +12,9 @@ from sqlalchemy import Engine, func, select
 from tallystick.boundary import schema
 from tallystick.boundary.database import reading
 from tallystick.boundary.effect_ledger import statements
-from tallystick.boundary.effect_ledger.attempt import Attempt, attempt_of
+from tallystick.boundary.effect_ledger.attempt import Attempt, attempt_of, response_place
 from tallystick.boundary.effects import OPEN_STATES, State
+from tallystick.boundary.erasure.subject_keys import opened
 
 _a = schema.effect_attempt.c
 UNSETTLED = (State.SENT, State.UNKNOWN, State.RESOLVING, State.PENDING_ACTION)
@@ -33,20 +34,20 @@ class Register:
         if intent_id is not None:
             query = query.where(_a.intent_id == intent_id)
         with reading(self._engine) as connection:
-            return tuple(attempt_of(row) for row in connection.execute(query).mappings())
+            return tuple(attempt_of(connection, row) for row in connection.execute(query).mappings())
 
     def attempt(self, attempt_id: str) -> Attempt | None:
         query = select(schema.effect_attempt).where(_a.attempt_id == attempt_id)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else attempt_of(row)
+        return None if row is None else attempt_of(connection, row)
 
     def response(self, attempt_id: str) -> bytes | None:
         with reading(self._engine) as connection:
             found: bytes | None = connection.execute(
                 select(_a.response).where(_a.attempt_id == attempt_id)
             ).scalar_one_or_none()
-        return found
+            return None if found is None else opened(connection, found, place=response_place(attempt_id))
 
     def count_by_state(self, *, provider: str | None) -> dict[State, int]:
         query = select(_a.state, func.count()).group_by(_a.state)

@@ -100,7 +100,7 @@ class Rulings:
         row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise ConfigurationError(f"there is no attempt {attempt_id!r}", remedy="'tallystick effects list' has them")
-        attempt = attempt_of(row)
+        attempt = attempt_of(connection, row)
         if attempt.state not in (State.UNKNOWN, State.PENDING_ACTION):
             raise ConfigurationError(
                 f"attempt {attempt_id} is {attempt.state.value}: only UNKNOWN and PENDING_ACTION can be ruled about",
@@ -117,7 +117,7 @@ class Rulings:
             .returning(schema.effect_attempt)
         )
         # a person may say "absent" of what the provider has once told us of
-        return replace(attempt_of(row.mappings().one()), action_deadline_ms=None)
+        return replace(attempt_of(connection, row.mappings().one()), action_deadline_ms=None)
 
 
 def _check(ruling: Ruling) -> None:

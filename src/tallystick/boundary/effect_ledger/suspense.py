@@ -15,7 +15,7 @@ from sqlalchemy.engine import RowMapping
 
 from tallystick.boundary import schema
 from tallystick.boundary.database import reading
-from tallystick.boundary.effect_ledger.attempt import Attempt
+from tallystick.boundary.effect_ledger.attempt import Attempt, sealed_as
 from tallystick.boundary.effects import State
 from tallystick.boundary.provider import Outcome
 from tallystick.boundary.statements import insert
@@ -86,7 +86,9 @@ class Suspense:
             amount_minor=amount_minor,
             currency=outcome.currency or attempt.currency,
             proposed_refund_minor=amount_minor,
-            response=outcome.response or None,
+            response=sealed_as(
+                connection, attempt, outcome.response, place=f"suspense {attempt.provider} {outcome.provider_object_id}"
+            ),
             created_at_ms=self._clock.now_ms(),
         )
         row = (

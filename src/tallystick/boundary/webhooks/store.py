@@ -8,8 +8,8 @@ failed meanwhile: a webhook that failed to process is never a duplicate of itsel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -18,6 +18,8 @@ from sqlalchemy.engine import RowMapping
 
 from tallystick.boundary import schema
 from tallystick.boundary.database import reading
+from tallystick.boundary.erasure.sealed import keyed_hash, seal
+from tallystick.boundary.erasure.subject_keys import SubjectKeys, opened
 from tallystick.boundary.statements import insert
 from tallystick.boundary.webhooks.formats import WebhookEvent
 from tallystick.clock import Clock, SystemClock
@@ -48,9 +50,18 @@ class StoredWebhook:
 class WebhookStore:
     """Rows of webhooks in one database. Holds no state; threads may share it."""
 
-    def __init__(self, engine: Engine, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Clock | None = None,
+        subject_of: Callable[[WebhookEvent], str | None] | None = None,
+    ) -> None:
+        """``subject_of`` tells whose personal data an event holds: its body is sealed under that subject's key."""
         self._engine = engine
         self._clock = clock or SystemClock()
+        self._subject_of = subject_of or _nobody
+        self._keys = SubjectKeys()
 
     def keep(self, events: Iterable[WebhookEvent]) -> int:
         """Store every event in one SQL transaction; returns how many are new. What is there is counted, not changed."""
@@ -62,8 +73,7 @@ class WebhookStore:
                     provider=event.provider,
                     event_id=event.event_id,
                     event_type=event.event_type,
-                    body=event.body,
-                    body_hash=body_hash(event.body),
+                    **self._body(connection, event, now_ms),
                     state=Progress.RECEIVED.value,
                     received_at_ms=now_ms,
                     not_before_ms=now_ms,
@@ -74,6 +84,13 @@ class WebhookStore:
                 new += connection.execute(statement.returning(_w.deliveries)).scalar_one() == 1
         return new
 
+    def _body(self, connection: Connection, event: WebhookEvent, now_ms: int) -> dict[str, object]:
+        subject = self._subject_of(event)
+        if subject is None:
+            return {"body": event.body, "body_hash": body_hash(event.body)}
+        key = self._keys.of(connection, [subject], now_ms=now_ms)[subject]
+        return {"body": seal(key, event.body, place=_place(event)), "body_hash": keyed_hash(key, event.body)}
+
     def due(self, *, limit: int) -> tuple[StoredWebhook, ...]:
         """Events to process now, oldest first."""
         query = (
@@ -83,7 +100,7 @@ class WebhookStore:
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            return tuple(_stored(row) for row in connection.execute(query).mappings())
+            return tuple(_stored(connection, row) for row in connection.execute(query).mappings())
 
     def lock(self, connection: Connection, event: WebhookEvent) -> bool:
         """Hold the event's row in this transaction; False if somebody else has it, or has done it."""
@@ -133,12 +150,21 @@ class WebhookStore:
         """Every event, oldest first."""
         query = select(schema.webhook_in).order_by(_w.received_at_ms, _w.provider, _w.event_id)
         with reading(self._engine) as connection:
-            return tuple(_stored(row) for row in connection.execute(query).mappings())
+            return tuple(_stored(connection, row) for row in connection.execute(query).mappings())
 
 
-def _stored(row: RowMapping) -> StoredWebhook:
+def _nobody(_event: WebhookEvent) -> None:
+    return None
+
+
+def _place(event: WebhookEvent) -> str:
+    return f"webhook {event.provider} {event.event_id}"
+
+
+def _stored(connection: Connection, row: RowMapping) -> StoredWebhook:
+    event = WebhookEvent(row["provider"], row["event_id"], row["event_type"], row["body"])
     return StoredWebhook(
-        event=WebhookEvent(row["provider"], row["event_id"], row["event_type"], row["body"]),
+        event=replace(event, body=opened(connection, event.body, place=_place(event))),
         state=Progress(row["state"]),
         result=row["result"],
         deliveries=row["deliveries"],

@@ -3,6 +3,9 @@
 ``python -m bench.inbox_growth --rows 1000000 10000000``. PostgreSQL with its defaults (128 MB of shared buffers),
 batches of 5,000 events, no business rows, so that only the inbox is measured. Each printed row covers the last 100,000
 events before its mark. ``--forget`` deletes the older half in the end, as ``tallystick inbox forget`` does.
+
+``--partitions 16`` splits the table by the hash of the event id. By time it cannot be split: a unique key of
+PostgreSQL holds within one partition, and an event that came again in another month would count as new.
 """
 
 from __future__ import annotations
@@ -23,8 +26,13 @@ from tallystick.boundary.retention import forget
 from tallystick.servers import PostgreSQL
 
 _WINDOW = 100_000
-_SIZES = """SELECT pg_table_size('tallystick_inbox'), pg_relation_size('tallystick_inbox_pk'),
-    (SELECT reltuples FROM pg_class WHERE relname = 'tallystick_inbox')"""
+_SIZES = """SELECT (SELECT sum(pg_table_size(relid)) FROM pg_partition_tree('tallystick_inbox')),
+    (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('tallystick_inbox_pk'))"""
+_PARTED = """CREATE TABLE tallystick_inbox
+    (LIKE whole INCLUDING DEFAULTS, CONSTRAINT tallystick_inbox_pk PRIMARY KEY (scope, event_id))
+    PARTITION BY HASH (event_id)"""
+_PART = """CREATE TABLE part_{number} PARTITION OF tallystick_inbox
+    FOR VALUES WITH (MODULUS {partitions}, REMAINDER {number})"""
 
 
 def grow(engine: Engine, site: Site, marks: Sequence[int]) -> None:
@@ -40,7 +48,7 @@ def grow(engine: Engine, site: Site, marks: Sequence[int]) -> None:
                 effect.process(records[start : start + BATCH])
             took = site.now() - began
             done += len(records)
-        table, index, _ = sizes(engine)
+        table, index = sizes(engine)
         print(
             f"| {done:,} | {len(records) / took.wall_s:,.0f} | {took.processor_s / len(records) * 1e6:.1f} "
             f"| {table / 2**20:,.0f} | {index / 2**20:,.0f} | {(table + index) / done:,.0f} |",
@@ -48,10 +56,22 @@ def grow(engine: Engine, site: Site, marks: Sequence[int]) -> None:
         )
 
 
-def sizes(engine: Engine) -> tuple[int, int, float]:
+def sizes(engine: Engine) -> tuple[int, int]:
     with engine.begin() as connection:
         row = connection.execute(text(_SIZES)).one()
-        return int(row[0]), int(row[1]), float(row[2])
+        return int(row[0]), int(row[1])
+
+
+def split(engine: Engine, partitions: int) -> None:
+    """The same table with the same key, in parts."""
+    with engine.begin() as connection:
+        for statement in (
+            "ALTER TABLE tallystick_inbox RENAME TO whole",
+            "ALTER TABLE whole RENAME CONSTRAINT tallystick_inbox_pk TO whole_pk",
+            _PARTED,
+            *(_PART.format(number=number, partitions=partitions) for number in range(partitions)),
+        ):
+            connection.execute(text(statement))
 
 
 def forget_half(engine: Engine, rows: int) -> None:
@@ -62,7 +82,7 @@ def forget_half(engine: Engine, rows: int) -> None:
     took_s = time.perf_counter() - began
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM tallystick_inbox"))
-    table, index, _ = sizes(engine)
+    table, index = sizes(engine)
     print(f"\nForgetting {count:,} rows: {count / took_s:,.0f} rows/s. After VACUUM: table {table / 2**20:,.0f} MiB, "
           f"index {index / 2**20:,.0f} MiB; the space is used again by new rows.")  # fmt: skip
 
@@ -70,6 +90,7 @@ def forget_half(engine: Engine, rows: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="marks (1000000)")
+    parser.add_argument("--partitions", type=int, default=0, help="split the table by hash into so many (0: not)")
     parser.add_argument("--forget", action="store_true", help="forget the older half in the end")
     options = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -77,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         site = Site(server)
         print(f"{report.machine()}\n", flush=True)
         with site.tables("postgresql") as engine:
+            if options.partitions:
+                split(engine, options.partitions)
             grow(engine, site, options.rows)
             if options.forget:
                 forget_half(engine, max(options.rows))

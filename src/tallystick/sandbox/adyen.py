@@ -19,9 +19,9 @@ from tallystick.sandbox.charge import (
     BadRequest,
     Charge,
     ChargeParameters,
+    Naming,
     amount_of,
     currency_of,
-    fee_of,
     fields_of,
     text_of,
 )
@@ -146,23 +146,12 @@ class AdyenApi:
 
     def _made(self, key: str | None, parameters: ChargeParameters, *, status: str, kind: str = "charge") -> Charge:
         digest = self._store.next_digest()
-        now_ms = self._engine.now_ms()
-        return Charge(
-            id=digest[:16].upper(),
-            balance_transaction_id=f"ady_{digest}",
+        return Charge.made(
+            parameters,
+            naming=Naming(digest[:16].upper(), f"ady_{digest}", key, kind, "adyen"),
             status=status,
-            amount_minor=parameters.amount_minor,
-            fee_minor=fee_of(parameters.amount_minor) if status == "succeeded" and kind == "charge" else 0,
-            currency=parameters.currency,
-            reference=parameters.reference,
-            customer=parameters.customer,
-            idempotency_key=key or "",
-            created_ms=now_ms,
-            kind=kind,
-            api="adyen",
-            parent_id=parameters.parent,
-            expires_ms=now_ms + self._engine.plan.action_window_ms if status == "pending" else 0,
-            changed_ms=now_ms,
+            now_ms=self._engine.now_ms(),
+            action_window_ms=self._engine.plan.action_window_ms,
         )
 
     def report(self, account: str, name: str) -> Answer:

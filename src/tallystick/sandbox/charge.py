@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
 FEE_BASIS_POINTS: Final = 290
@@ -46,6 +46,17 @@ class ChargeParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Naming:
+    """What one provider's API calls a new object, and the key of the request that made it."""
+
+    object_id: str
+    balance_transaction_id: str
+    key: str | None
+    kind: str
+    api: str
+
+
+@dataclass(frozen=True, slots=True)
 class Charge:
     """One object of the provider.
 
@@ -68,6 +79,31 @@ class Charge:
     parent_id: str = ""
     expires_ms: int = 0
     changed_ms: int = 0
+
+    @classmethod
+    def made(
+        cls, parameters: ChargeParameters, *, naming: Naming, status: str, now_ms: int, action_window_ms: int
+    ) -> Self:
+        """What a request makes: a pending one expires after ``action_window_ms``, only a charge that moved money has a
+        fee."""
+        charged = status == "succeeded" and naming.kind == "charge"
+        return cls(
+            id=naming.object_id,
+            balance_transaction_id=naming.balance_transaction_id,
+            status=status,
+            amount_minor=parameters.amount_minor,
+            fee_minor=fee_of(parameters.amount_minor) if charged else 0,
+            currency=parameters.currency,
+            reference=parameters.reference,
+            customer=parameters.customer,
+            idempotency_key=naming.key or "",
+            created_ms=now_ms,
+            kind=naming.kind,
+            api=naming.api,
+            parent_id=parameters.parent,
+            expires_ms=now_ms + action_window_ms if status == "pending" else 0,
+            changed_ms=now_ms,
+        )
 
     @property
     def moved_money(self) -> bool:

@@ -16,9 +16,9 @@ from tallystick.sandbox.charge import (
     BadRequest,
     Charge,
     ChargeParameters,
+    Naming,
     amount_of,
     currency_of,
-    fee_of,
     fields_of,
     known_only,
     text_of,
@@ -150,22 +150,12 @@ class StripeApi:
         self, prefix: str, key: str | None, parameters: ChargeParameters, *, status: str, kind: str = "charge"
     ) -> Charge:
         digest = self._store.next_digest()
-        now_ms = self._engine.now_ms()
-        return Charge(
-            id=f"{prefix}_{digest}",
-            balance_transaction_id=f"txn_{digest}",
+        return Charge.made(
+            parameters,
+            naming=Naming(f"{prefix}_{digest}", f"txn_{digest}", key, kind, "stripe"),
             status=status,
-            amount_minor=parameters.amount_minor,
-            fee_minor=fee_of(parameters.amount_minor) if status == "succeeded" and kind == "charge" else 0,
-            currency=parameters.currency,
-            reference=parameters.reference,
-            customer=parameters.customer,
-            idempotency_key=key or "",
-            created_ms=now_ms,
-            kind=kind,
-            parent_id=parameters.parent,
-            expires_ms=now_ms + self._engine.plan.action_window_ms if status == "pending" else 0,
-            changed_ms=now_ms,
+            now_ms=self._engine.now_ms(),
+            action_window_ms=self._engine.plan.action_window_ms,
         )
 
     # -- reading

@@ -44,8 +44,12 @@ QUICK_CARE = {
     "log.retention.check.interval.ms": "100",
     "log.segment.delete.delay.ms": "100",
     "log.cleaner.backoff.ms": "100",
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "300",
 }
-"""For brokers that look after their logs all the time, and not every few minutes."""
+"""For brokers that look after their logs all the time, and not every few minutes, and after their members so too."""
 
 
 @pytest.fixture(scope="session")

@@ -91,13 +91,14 @@ class RunningLoop:
         producer_config: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
+        session = {"session.timeout.ms": 8000, "heartbeat.interval.ms": 500}
+        by_broker = (consumer_config or {}).get("group.protocol") == "consumer"
         self.loop = ExactlyOnceLoop(
             {
                 "bootstrap.servers": bootstrap,
                 "group.id": name,
                 "group.instance.id": slot,
-                "session.timeout.ms": 8000,
-                "heartbeat.interval.ms": 500,
+                **({} if by_broker else session),
                 "reconnect.backoff.max.ms": 500,
                 "log_level": 0,
                 **(consumer_config or {}),
@@ -184,7 +185,8 @@ class SupervisedWorkers:
             "50",
         ]
         options += ["--run-dir", str(folder), "--stats-dir", str(folder / "stats"), "--commit-interval-ms", "50"]
-        options += ["--consumer", "session.timeout.ms=8000", "--consumer", "heartbeat.interval.ms=500"]
+        if "--group-protocol" not in options:
+            options += ["--consumer", "session.timeout.ms=8000", "--consumer", "heartbeat.interval.ms=500"]
         options += ["--producer", "transaction.timeout.ms=7000", "--lanes", str(lanes)]
         code = "import typer; from tallystick.cli.run import run; typer.run(run)"
         command = [sys.executable, "-c", code, app, *options]

@@ -19,6 +19,7 @@ from tallystick.cli.restore_bar import restore_bar
 from tallystick.errors import ConfigurationError
 from tallystick.listening import loopback_address
 from tallystick.pipeline.guarantee import Guarantee
+from tallystick.pipeline.settings import GroupProtocol
 from tallystick.pipeline.supervisor import SupervisorConfig, Watching, run_supervised, worker_command
 from tallystick.pipeline.worker_main import configure_logs
 
@@ -39,6 +40,9 @@ def run(
         typer.Option(min=1, help="Adapt both, below these limits, so that a record is committed in this time."),
     ] = None,
     lanes: Annotated[int, typer.Option(min=1, help="Transactions of a step at the same time, in each worker.")] = 1,
+    group_protocol: Annotated[
+        GroupProtocol, typer.Option(help="consumer is KIP-848: the broker assigns, and sets the session timeout.")
+    ] = GroupProtocol.CLASSIC,
     consumer: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A librdkafka setting of the consumers.")
     ] = None,
@@ -76,6 +80,7 @@ def run(
         "commit-interval-ms": commit_interval_ms,
         "latency-goal-ms": latency_goal_ms,
         "lanes": lanes,
+        "group-protocol": group_protocol.value,
         "consumer-config": json.dumps(_settings(consumer)),
         "producer-config": json.dumps(_settings(producer)),
         "stats-dir": stats_dir,

@@ -59,21 +59,22 @@ def consumer_findings(given: Mapping[str, str], flavour: Flavour, *, where: str)
         yield breach(
             2, f"{where}: no group.id", "offsets cannot be fenced without a group", "Set group.id, and subscribe"
         )
-    if not asked.get("group.instance.id"):
+    by_broker = settings["group.protocol"] == "consumer"  # then who comes or goes moves its own partitions only
+    if not asked.get("group.instance.id") and not by_broker:
         yield risk(
             7,
             f"{where}: no group.instance.id",
             "each restart is a new member, and moves partitions twice",
             "Give each process a stable group.instance.id",
         )
-    elif settings["group.protocol"] == "consumer":
+    elif asked.get("group.instance.id") and by_broker:
         yield risk(
             7,
             at("group.protocol"),
             "the successor of a killed static member is refused until the session of the first one expires",
             "Use group.protocol=classic for static members",
         )
-    elif looks_random(asked["group.instance.id"]):
+    elif not by_broker and looks_random(asked["group.instance.id"]):
         yield risk(
             7,
             f"{where}: group.instance.id={asked['group.instance.id']}",

@@ -26,6 +26,7 @@ from tallystick.pipeline.ports import Poisoned, Processor
 from tallystick.pipeline.publisher import AsyncPublisher, Publisher
 from tallystick.pipeline.records import Headers, Output, Record
 from tallystick.pipeline.serdes import Json, Raw, Serde, Text
+from tallystick.pipeline.settings import GroupProtocol
 from tallystick.pipeline.state import StateView, Store, UnreadableState
 from tallystick.pipeline.topics import DecodeError, Topic
 from tallystick.pipeline.unsafe_app import UnsafeApp
@@ -46,6 +47,7 @@ __all__ = [
     "ErrorPolicy",
     "EventRefused",
     "ExactlyOnceLoop",
+    "GroupProtocol",
     "Guarantee",
     "Headers",
     "Hopping",

@@ -128,6 +128,23 @@ class Assignment:
         self.member_id = membership.member_id
         return membership
 
+    def follow(self) -> Membership:
+        """``look``; under the consumer protocol an assignment goes on under higher epochs of its member (rule 7).
+
+        A partition is only given to another member once this one has acknowledged its revocation, of which ``revoked``
+        tells before that, or once its session is over: then librdkafka joins anew, but not before ``lost`` has been
+        told. So whatever epoch it shows until then, the partitions are still those of this assignment.
+        """
+        membership, known = self.look(), self.membership
+        if (
+            self.consumer.epochs_move
+            and known is not None
+            and membership.member_id == known.member_id
+            and membership.generation > known.generation
+        ):
+            self.membership = membership
+        return membership
+
     def is_member(self, member_id: str) -> bool:
         return self.look().member_id == member_id
 
@@ -144,7 +161,7 @@ class Assignment:
         ``AbortableError`` if the group has moved on since the assignment, of which the next ``poll`` will tell
         (rules 1 and 2).
         """
-        membership = self.look()
+        membership = self.follow()
         if self.membership is None or membership != self.membership or not membership.is_fencing:
             raise AbortableError(f"the group {self._group} has moved on: a rebalance is waiting")
         return membership

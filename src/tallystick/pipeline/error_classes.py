@@ -67,6 +67,7 @@ INVALID_PRODUCER_EPOCH: Final = 47
 INVALID_PRODUCER_ID_MAPPING: Final = 49
 FENCED_INSTANCE_ID: Final = 82
 PRODUCER_FENCED: Final = 90
+FENCED_MEMBER_EPOCH: Final = 110
 STALE_MEMBER_EPOCH: Final = 113
 
 _BY_CODE: Final[dict[int, type[TallystickError]]] = {
@@ -90,8 +91,11 @@ REFUSALS: Final = frozenset({10, 18, 32, 87})
 UNKNOWN_TOPICS: Final = frozenset({3, -188})
 """UNKNOWN_TOPIC_OR_PARTITION, and librdkafka's own."""
 
-_GROUP_CHANGED: Final = frozenset({22, 25, 27, STALE_MEMBER_EPOCH})
-"""ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, STALE_MEMBER_EPOCH: a rebalance is under way."""
+_GROUP_CHANGED: Final = frozenset({22, 25, 27, FENCED_MEMBER_EPOCH, STALE_MEMBER_EPOCH})
+"""ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, and the two of KIP-848: a rebalance is under way.
+
+A transaction is told ILLEGAL_GENERATION of a stale epoch, too (Apache Kafka 4.3.1).
+"""
 
 _NO_ANSWER: Final = frozenset({TIMED_OUT, TRANSPORT, ALL_BROKERS_DOWN, 7})  # 7: REQUEST_TIMED_OUT
 

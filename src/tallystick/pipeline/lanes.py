@@ -98,6 +98,8 @@ class Lanes:
         self._errands.serve(When.BETWEEN_POLLS)
         self._raise_failure()
         self._assignment.refresh_notes()
+        if self._assignment.consumer.epochs_move:
+            self._assignment.follow()
         self._pause_and_resume()
         before = self._assignment.changes
         messages = self._poll()

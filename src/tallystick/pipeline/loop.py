@@ -17,6 +17,7 @@ import structlog
 
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import FatalError, RetriableError
+from tallystick.ids import TransactionalId
 from tallystick.pipeline.assignment import Assignment
 from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.counters import Counters
@@ -178,7 +179,7 @@ class StepLoop:
         self, state: StatePlan, making: Making, cluster_id: str, facts: Mapping[str, TopicFacts]
     ) -> StepState:
         plan, group = self._plan, str(self._consumer_settings["group.id"])
-        slot = str(self._consumer_settings.get("group.instance.id", "worker"))
+        slot = str(self._consumer_settings.get("group.instance.id") or self._slot_in_transactional_id())
         partitions = co_partitioned(plan.step, {name: facts[name] for name in plan.sources})
         return StepState(
             step=plan.step,
@@ -191,6 +192,10 @@ class StepLoop:
             patience=making.patience,
             make_follower=lambda: Follower(_admin_settings(self._consumer_settings)),
         )
+
+    def _slot_in_transactional_id(self) -> str:
+        """A dynamic member's; state comes with exactly-once, and with ids as workers have them."""
+        return TransactionalId.parse(str(self._producer_settings["transactional.id"])).slot
 
     def _by_whom(self, fenced: MemberFenced) -> Exception:
         """By another worker; or by a member that is gone: then a new process goes on, and there is nobody to stop for.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from tallystick.errors import ConfigurationError
@@ -17,6 +18,18 @@ Settings = dict[str, Any]
 
 COOPERATIVE: Final = "cooperative-sticky"
 """The assignor under which a member keeps what stays with it; the others take all from all, and give it out anew."""
+
+
+class GroupProtocol(Enum):
+    """How members of a group meet. The value is ``group.protocol``'s."""
+
+    CLASSIC = "classic"
+    """A member assigns. Members are static: one that is killed and comes back has its partitions at once."""
+    CONSUMER = "consumer"
+    """KIP-848: the broker assigns, and its settings say how long a session lasts. Members are dynamic (rule 7)."""
+
+
+CONSUMER_PROTOCOL: Final = GroupProtocol.CONSUMER.value
 
 SESSION_TIMEOUT_MS: Final = 45_000
 MAX_POLL_INTERVAL_MS: Final = 300_000
@@ -39,6 +52,15 @@ _CONSUMER_DEFAULTS: Final[Settings] = {
     "log.connection.close": False,
     "statistics.interval.ms": 5000,  # lag is read from them
 }
+
+_BROKER_SETS: Final = {
+    "session.timeout.ms": "group.consumer.session.timeout.ms at the broker, consumer.session.timeout.ms of the group",
+    "heartbeat.interval.ms": "group.consumer.heartbeat.interval.ms at the broker, consumer.heartbeat.interval.ms of "
+    "the group",
+    "partition.assignment.strategy": "group.remote.assignor here (range or uniform)",
+    "group.protocol.type": "nothing: the protocol is the broker's",
+}
+"""What the consumer protocol takes away from clients, and where it went."""
 
 _PRODUCER_DEFAULTS: Final[Settings] = {
     **_RECOVERY,
@@ -72,7 +94,7 @@ _CONSUMER_NEEDS: Final = (
     _Need("enable.auto.commit", _FALSE, 8, "Leave it out: offsets are committed with the work"),
     _Need("enable.auto.offset.store", _FALSE, 8, "Leave it out: offsets are committed with the work"),
     _Need("auto.offset.reset", ("error",), 10, "Leave it out: starts are resolved and committed explicitly"),
-    _Need("group.protocol", ("classic",), 7, "Leave it out: static members need the classic protocol"),
+    _Need("group.protocol", ("classic", CONSUMER_PROTOCOL), 7, f"Use classic (the default) or {CONSUMER_PROTOCOL}"),
     _Need(
         "partition.assignment.strategy",
         ("range", "roundrobin", "range,roundrobin", "roundrobin,range", COOPERATIVE),
@@ -115,13 +137,29 @@ def consumer_settings(user: Mapping[str, Any], *, guarantee: Guarantee) -> Setti
     for dynamic members, its explicit absence by the empty text.
     """
     needs = _CONSUMER_NEEDS + (_EXACTLY_ONCE_CONSUMER_NEEDS if guarantee is Guarantee.EXACTLY_ONCE else ())
-    merged = _merge(_CONSUMER_DEFAULTS, user, needs, kind="consumer", guarantee=guarantee)
+    defaults = _CONSUMER_DEFAULTS
+    if user.get("group.protocol") == CONSUMER_PROTOCOL:
+        defaults = _consumer_protocol_defaults(user)
+    merged = _merge(defaults, user, needs, kind="consumer", guarantee=guarantee)
     for required in ("bootstrap.servers", "group.id"):
         if not merged.get(required):
             raise ConfigurationError(f"consumer setting {required} is missing")
     if merged.get("group.instance.id") == "":
         del merged["group.instance.id"]
     return merged
+
+
+def _consumer_protocol_defaults(user: Mapping[str, Any]) -> Settings:
+    """Ours without what the broker sets. ``range`` brings co-partitioned sources to one member, as the classic does."""
+    for setting, where in _BROKER_SETS.items():
+        if setting in user:
+            raise ConfigurationError(
+                f"consumer setting {setting} has no meaning under group.protocol={CONSUMER_PROTOCOL}",
+                rule=7,
+                remedy=f"Set {where}",
+            )
+    kept = {name: value for name, value in _CONSUMER_DEFAULTS.items() if name not in _BROKER_SETS}
+    return {**kept, "group.remote.assignor": "range"}
 
 
 def producer_settings(user: Mapping[str, Any], consumer: Mapping[str, Any], *, guarantee: Guarantee) -> Settings:

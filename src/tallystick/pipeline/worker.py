@@ -27,6 +27,7 @@ from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.loop import StepLoop
 from tallystick.pipeline.observation import StepView, View, ViewFile
 from tallystick.pipeline.plan import LoopPlan, the_one
+from tallystick.pipeline.settings import CONSUMER_PROTOCOL, GroupProtocol
 from tallystick.stopping import StopFlag
 
 log = structlog.get_logger(__name__)
@@ -50,7 +51,8 @@ class WorkerConfig:
     both adapt, below these limits, so that a record is committed in that time. ``lanes`` is how many transactions
     of a step run at the same time, over different partitions; any number may follow any other at the next start.
     ``consumer_config`` and
-    ``producer_config`` are librdkafka's settings; one that contradicts the guarantee is refused.
+    ``producer_config`` are librdkafka's settings; one that contradicts the guarantee is refused. With
+    ``GroupProtocol.CONSUMER`` (KIP-848) members are dynamic, and the slot is in the transactional ids only.
     ``stats_dir`` is a folder in which each incarnation of a worker appends its counters as JSON lines. ``state_dir``
     keeps local copies of keyed state between runs, in a folder for each group and slot; without it each start reads
     the whole changelogs. ``view_dir`` is a folder in which ``SLOT.view.json`` shows the worker as it is, for metrics
@@ -64,6 +66,7 @@ class WorkerConfig:
     commit_interval_ms: int = 100
     latency_goal_ms: int | None = None
     lanes: int = 1
+    group_protocol: GroupProtocol = GroupProtocol.CLASSIC
     consumer_config: Mapping[str, Setting] = field(default_factory=dict)
     producer_config: Mapping[str, Setting] = field(default_factory=dict)
     stats_dir: Path | None = None
@@ -118,9 +121,11 @@ def _plan(app: App, step: Step, config: WorkerConfig) -> LoopPlan:
     consumer: dict[str, Any] = {
         "bootstrap.servers": config.bootstrap,
         "group.id": group,
-        "group.instance.id": config.slot,
+        "group.protocol": config.group_protocol.value,
         **config.consumer_config,
     }
+    if consumer["group.protocol"] != CONSUMER_PROTOCOL:
+        consumer["group.instance.id"] = config.slot
     producer: dict[str, Any] = {"bootstrap.servers": config.bootstrap, **config.producer_config}
     if app.guarantee is Guarantee.EXACTLY_ONCE:
         producer["transactional.id"] = str(identity)

@@ -24,6 +24,7 @@ from tallystick.pipeline.app import App
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.policy import StoppedByPolicy
 from tallystick.pipeline.references import load_attribute
+from tallystick.pipeline.settings import GroupProtocol
 from tallystick.pipeline.worker import WorkerConfig, run_worker
 from tallystick.stopping import StopFlag
 
@@ -106,6 +107,7 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
         commit_interval_ms=options.commit_interval_ms,
         latency_goal_ms=options.latency_goal_ms,
         lanes=options.lanes,
+        group_protocol=GroupProtocol(options.group_protocol),
         consumer_config=_settings(options.consumer_config),
         producer_config=_settings(options.producer_config),
         stats_dir=options.stats_dir,
@@ -141,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--commit-interval-ms", type=int, default=100)
     parser.add_argument("--latency-goal-ms", type=int, help="adapt both, so that a record is committed in that time")
     parser.add_argument("--lanes", type=int, default=1, help="transactions of a step at the same time")
+    protocols = [one.value for one in GroupProtocol]
+    parser.add_argument("--group-protocol", choices=protocols, default="classic", help="consumer is KIP-848's")
     parser.add_argument("--consumer-config", default="{}", help="librdkafka settings as a JSON object")
     parser.add_argument("--producer-config", default="{}", help="librdkafka settings as a JSON object")
     parser.add_argument("--stats-dir", type=Path)

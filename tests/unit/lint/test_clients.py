@@ -72,6 +72,10 @@ def test_a_consumer_setting_that_breaks_a_rule_is_found(
     assert of_consumer(change) == [found]
 
 
+def test_dynamic_members_of_the_consumer_protocol_are_no_risk() -> None:
+    assert of_consumer({"group.protocol": "consumer", "group.instance.id": None}) == []
+
+
 def test_defaults_are_those_of_the_client() -> None:
     assert of_consumer({"isolation.level": None}, Flavour.LIBRDKAFKA) == []
     assert of_consumer({"isolation.level": None}, Flavour.JAVA) == [(Weight.BREACH, 3)]

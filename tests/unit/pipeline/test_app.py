@@ -10,7 +10,18 @@ from tests.unit.pipeline.fakes import Copy, record
 
 from tallystick.errors import ConfigurationError, FatalError
 from tallystick.ids import derived_id, deterministic_id
-from tallystick.pipeline import App, Context, Emit, ErrorPolicy, Guarantee, Poisoned, Topic, WorkerConfig, emit
+from tallystick.pipeline import (
+    App,
+    Context,
+    Emit,
+    ErrorPolicy,
+    GroupProtocol,
+    Guarantee,
+    Poisoned,
+    Topic,
+    WorkerConfig,
+    emit,
+)
 from tallystick.pipeline.topics import DecodeError
 from tallystick.pipeline.worker import plans, run_worker
 
@@ -167,3 +178,11 @@ def test_limits_are_checked_before_anything_starts() -> None:
         plans(application(), WorkerConfig(bootstrap="b:1", slot="s", batch_records=0))
     with pytest.raises(ConfigurationError, match="commit_interval_ms"):
         plans(application(), WorkerConfig(bootstrap="b:1", slot="s", commit_interval_ms=0))
+
+
+def test_members_of_the_consumer_protocol_are_dynamic_and_the_slot_stays_in_the_transactional_id() -> None:
+    config = WorkerConfig(bootstrap="b:1", slot="s-0", group_protocol=GroupProtocol.CONSUMER)
+    (rate,) = plans(application(), config)
+    assert rate.consumer["group.protocol"] == "consumer"
+    assert "group.instance.id" not in rate.consumer
+    assert rate.producer["transactional.id"] == "shop/shop.rate/s-0/0"

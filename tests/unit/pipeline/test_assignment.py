@@ -1,4 +1,4 @@
-"""What an assignment puts on record before a lane's first transaction (rule 5)."""
+"""What an assignment puts on record before a lane's first transaction (rule 5), and under whose membership (rule 7)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 from tests.unit.pipeline.fakes import MEMBER
 from tests.unit.pipeline.lanes_bench import LanesBench
 
+from tallystick.errors import AbortableError
+from tallystick.pipeline.kafka_client import GroupMetadata, Membership
 from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts
 
 FACTS = {"in": TopicFacts("topic", 4)}
@@ -58,3 +60,50 @@ def test_new_partitions_start_with_the_number_of_lanes_on_record() -> None:
     bench.assignment.assigned([("in", 0)])
     assert commits(bench) == [({("in", 0): 11}, 3)]
     assert bench.assignment.membership == MEMBER
+
+
+def moved_on(*, member_id: str = MEMBER.member_id, generation: int) -> Membership:
+    return Membership(GroupMetadata(b"raw-2"), generation, member_id)
+
+
+def assigned_bench(*, epochs_move: bool) -> LanesBench:
+    bench = LanesBench(lanes=1)
+    bench.consumer.epochs_move = epochs_move
+    bench.assignment.assigned([("in", 0)])
+    return bench
+
+
+def test_a_transaction_goes_by_the_newest_epoch_of_the_member_that_has_the_partitions() -> None:
+    bench = assigned_bench(epochs_move=True)
+    bench.consumer.member = newer = moved_on(generation=MEMBER.generation + 2)
+    assert bench.assignment.current_membership() == newer
+    assert bench.assignment.membership == newer
+
+
+@pytest.mark.parametrize(
+    ("epochs_move", "member"),
+    [
+        (False, moved_on(generation=MEMBER.generation + 1)),
+        (True, moved_on(generation=MEMBER.generation - 1)),
+        (True, moved_on(generation=0)),
+        (True, moved_on(generation=-1)),
+        (True, moved_on(generation=MEMBER.generation + 1, member_id="another")),
+    ],
+)
+def test_another_member_or_an_epoch_of_before_or_a_new_generation_is_not_gone_on_under(
+    member: Membership, *, epochs_move: bool
+) -> None:
+    bench = assigned_bench(epochs_move=epochs_move)
+    bench.consumer.member = member
+    with pytest.raises(AbortableError):
+        bench.assignment.current_membership()
+    assert bench.assignment.membership == MEMBER
+
+
+def test_once_the_assignment_is_lost_no_epoch_is_gone_on_under() -> None:
+    bench = assigned_bench(epochs_move=True)
+    bench.assignment.lost([("in", 0)])
+    bench.consumer.member = moved_on(generation=MEMBER.generation + 1)
+    with pytest.raises(AbortableError):
+        bench.assignment.current_membership()
+    assert bench.assignment.membership is None

@@ -32,7 +32,7 @@ def producer(user: dict[str, Any], guarantee: Guarantee = Guarantee.EXACTLY_ONCE
         ("enable.auto.offset.store", True, 8),
         ("auto.offset.reset", "earliest", 10),
         ("auto.offset.reset", "latest", 10),
-        ("group.protocol", "consumer", 7),
+        ("group.protocol", "share", 7),
         ("partition.assignment.strategy", "range,cooperative-sticky", None),
     ],
 )
@@ -122,3 +122,25 @@ def test_the_cooperative_assignor_is_a_choice() -> None:
 
 def test_a_member_can_be_made_dynamic_by_an_empty_instance_id() -> None:
     assert "group.instance.id" not in consumer({"group.instance.id": ""})
+
+
+@pytest.mark.parametrize("setting", ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"])
+def test_what_the_consumer_protocol_leaves_to_the_broker_is_refused_and_says_where_it_went(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"group\.(consumer|remote)") as refusal:
+        consumer({"group.protocol": "consumer", setting: "range"})
+    assert refusal.value.rule == 7
+
+
+def test_under_the_consumer_protocol_the_broker_assigns_ranges_and_a_transaction_is_still_shorter_than_a_session() -> (
+    None
+):
+    by_broker = consumer({"group.protocol": "consumer", "group.instance.id": ""})
+    assert by_broker["group.remote.assignor"] == "range"
+    assert not by_broker.keys() & {"session.timeout.ms", "partition.assignment.strategy", "group.instance.id"}
+    assert (
+        consumer({"group.protocol": "consumer", "group.remote.assignor": "uniform"})["group.remote.assignor"]
+        == "uniform"
+    )
+    with pytest.raises(ConfigurationError) as refusal:
+        producer_settings({**PRODUCER, "transaction.timeout.ms": 45_000}, by_broker, guarantee=Guarantee.EXACTLY_ONCE)
+    assert refusal.value.rule == 4

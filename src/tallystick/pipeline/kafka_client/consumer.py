@@ -12,7 +12,7 @@ import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from tallystick.errors import ConfigurationError, FencedError, RetriableError
+from tallystick.errors import ConfigurationError, FatalError, FencedError, RetriableError
 from tallystick.pipeline.error_classes import (
     ALL_BROKERS_DOWN,
     AUTO_OFFSET_RESET,
@@ -20,6 +20,7 @@ from tallystick.pipeline.error_classes import (
     FENCED_INSTANCE_ID,
     MAX_POLL_EXCEEDED,
     PARTITION_EOF,
+    STALE_MEMBER_EPOCH,
     Failure,
     Operation,
     classify,
@@ -30,7 +31,7 @@ from tallystick.pipeline.kafka_client.membership import Membership
 from tallystick.pipeline.kafka_client.partitions import Partition, positions, stored
 from tallystick.pipeline.observation.lag import Fetched, fetched
 from tallystick.pipeline.polled import Message
-from tallystick.pipeline.settings import COOPERATIVE
+from tallystick.pipeline.settings import CONSUMER_PROTOCOL, COOPERATIVE
 from tallystick.pipeline.starts import StoredOffset
 
 log = structlog.get_logger(__name__)
@@ -54,12 +55,16 @@ class RebalanceListener(Protocol):
 class GroupConsumer:
     """A member of a consumer group, with explicit positions only."""
 
+    epochs_move = False
+    """Whether the member's epoch goes up while it keeps its partitions, and nothing is said of it (KIP-848)."""
+
     def __init__(self, settings: Mapping[str, Any], listener: RebalanceListener, *, begin_paused: bool = False) -> None:
         """``begin_paused``: nothing is fetched of a partition that is assigned until ``resume`` names it."""
         self._listener = listener
         self._begin_paused = begin_paused
         self._group = str(settings["group.id"])
-        self._cooperative = settings.get("partition.assignment.strategy") == COOPERATIVE
+        self.epochs_move = settings.get("group.protocol") == CONSUMER_PROTOCOL
+        self._cooperative = self.epochs_move or settings.get("partition.assignment.strategy") == COOPERATIVE
         self._raised: BaseException | None = None
         self.fetched: Mapping[Partition, Fetched] = {}
         """What the client last said of its partitions; replaced as a whole, and read by any thread."""
@@ -95,7 +100,7 @@ class GroupConsumer:
         try:
             answered = self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S)
         except KafkaException as error:
-            raise translate(error, Operation.COMMITTED, self._group) from error
+            raise self._told(error, Operation.COMMITTED, self._group) from error
         self._raise_first_error(answered, Operation.COMMITTED)
         return {(one.topic, one.partition): stored(one) for one in answered}
 
@@ -114,7 +119,7 @@ class GroupConsumer:
         try:
             answered = self._consumer.commit(offsets=positions(offsets, notes), asynchronous=False)
         except KafkaException as error:
-            raise translate(error, Operation.COMMIT_OFFSETS, self._group) from error
+            raise self._told(error, Operation.COMMIT_OFFSETS, self._group) from error
         self._raise_first_error(answered or [], Operation.COMMIT_OFFSETS)
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
@@ -169,7 +174,13 @@ class GroupConsumer:
         for one in answered:
             if one.error is not None:
                 subject = f"{self._group}, {one.topic}-{one.partition}"
-                raise translate(KafkaException(one.error), operation, subject)
+                raise self._told(KafkaException(one.error), operation, subject)
+
+    def _told(self, error: KafkaException, operation: Operation, subject: str) -> Exception:
+        """Under a moving epoch "stale" says no more than that librdkafka has not heard of the newest: ask again."""
+        found = translate(error, operation, subject)
+        stale = self.epochs_move and failure_of(error.args[0]).code == STALE_MEMBER_EPOCH
+        return RetriableError(str(found)) if stale else found
 
     def _without_errors(self, messages: list[Any]) -> list[Message]:
         if all(message.error() is None for message in messages):
@@ -214,6 +225,11 @@ class GroupConsumer:
 
     def _fatal(self, failure: Failure) -> Exception:
         """A fatal error comes as a message whose code says no more than that; the text does."""
+        if "instance ID is still used" in failure.text:
+            return FatalError(
+                f"group {self._group}: UNRELEASED_INSTANCE_ID: another member has this group.instance.id, or one that "
+                "was killed had it and its session is not over: the consumer protocol waits for that (rule 7)"
+            )
         fenced = failure.code == FENCED_INSTANCE_ID or "fenced by other consumer" in failure.text
         kind = MemberFenced if fenced else classify(failure, Operation.CONSUME)
         return kind(f"group {self._group}: {failure.name}: {failure.text}")

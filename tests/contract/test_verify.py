@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from rich.console import Console
 from tests.support.brokers import Cluster
 
 from tallystick.pipeline import Guarantee
 from tallystick.verify.capsule import open_capsule
 from tallystick.verify.faults.specs import FaultSpec
 from tallystick.verify.proxy import Proxy
+from tallystick.verify.report.page import page
+from tallystick.verify.report.terminal import summary
+from tallystick.verify.trial.outcome import Outcome
 from tallystick.verify.trial.settings import TrialSettings
 from tallystick.verify.trial.site import Site
 from tallystick.verify.trial.trial import Trial
@@ -22,26 +30,105 @@ from tallystick.verify.workloads import Shape
 from tallystick.wire.records import iterate_batches
 
 pytestmark = pytest.mark.timeout(240)
+VERIFY: Final = (sys.executable, "-m", "tallystick.cli.main", "verify")
 
 
-def test_exactly_once_holds_while_workers_die_and_answers_are_lost(kafka: Cluster, tmp_path: Path) -> None:
-    faults = ("kill-at:cycle.before-commit@0.5", "lose-answer:end-txn@1", "zombie@2", "cut-network@3")
+FAULTS = {
+    Guarantee.AT_MOST_ONCE: ("kill-at:cycle.after-process@0.5",),
+    Guarantee.AT_LEAST_ONCE: ("kill-at:cycle.before-commit@0.5",),
+    Guarantee.EXACTLY_ONCE: ("kill-at:cycle.before-commit@0.5", "lose-answer:end-txn@1", "zombie@2", "cut-network@3"),
+}
+"""The worst moment for each of the first two: between offsets and outputs."""
+
+
+def tried(cluster: Cluster, guarantee: Guarantee, folder: Path) -> Outcome:
     settings = TrialSettings(
         workload=Shape.FAN_OUT,
-        guarantee=Guarantee.EXACTLY_ONCE,
-        faults=tuple(map(FaultSpec.parse, faults)),
+        guarantee=guarantee,
+        faults=tuple(map(FaultSpec.parse, FAULTS[guarantee])),
         duration_s=5,
     )
-    with Proxy(kafka.bootstrap) as proxy:
-        site = Site(name=kafka.name, bootstrap=kafka.bootstrap, proxy=proxy)
-        outcome = Trial(settings, site, tmp_path).run()
+    with Proxy(cluster.bootstrap) as proxy:
+        return Trial(settings, Site(name=cluster.name, bootstrap=cluster.bootstrap, proxy=proxy), folder).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """``broken`` is what the command printed about a runtime that loses, with its reports and capsule in ``folder``."""
+
+    outcomes: dict[Guarantee, Outcome]
+    broken: subprocess.CompletedProcess[str]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def runs(embedded_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """One trial of each guarantee and the command, all at the same time: they wait more than they compute."""
+    folder = tmp_path_factory.mktemp("trials")
+    loses = f"{sys.executable} -m tests.support.broken_workers positions-run-on-after-an-abort"
+    options = ["--folder", str(folder), "--duration", "3s", "--faults", "none", "--application", loses]
+    with ThreadPoolExecutor(1 + len(FAULTS)) as pool:
+        running = {one: pool.submit(tried, embedded_cluster, one, folder / one.value) for one in FAULTS}
+        broken = pool.submit(
+            subprocess.run, [*VERIFY, *options], capture_output=True, text=True, timeout=200, check=False
+        )
+        return Runs({one: trial.result() for one, trial in running.items()}, broken.result(), folder)
+
+
+@pytest.fixture
+def outcomes(runs: Runs) -> dict[Guarantee, Outcome]:
+    return runs.outcomes
+
+
+def assert_exactly_once(outcome: Outcome) -> None:
     assert outcome.passed, json.dumps(outcome.to_json()["violations"], indent=1)
     assert outcome.outputs.right == outcome.outputs.expected == 3 * outcome.events > 1_000
     assert outcome.zombies_fenced == 1
     assert outcome.kills == 1
     assert outcome.outputs.aborted_records > 0
-    topics = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=20).topics
-    assert [name for name in topics if name.startswith("verify-")] == []
+
+
+def verify_topics(cluster: Cluster) -> list[str]:
+    topics = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=20).topics
+    return [name for name in topics if name.startswith("verify-")]
+
+
+def test_exactly_once_holds_while_workers_die_and_answers_are_lost(
+    outcomes: dict[Guarantee, Outcome], embedded_cluster: Cluster
+) -> None:
+    assert_exactly_once(outcomes[Guarantee.EXACTLY_ONCE])
+    assert verify_topics(embedded_cluster) == []
+
+
+def test_at_most_once_loses_and_never_repeats(outcomes: dict[Guarantee, Outcome]) -> None:
+    outcome = outcomes[Guarantee.AT_MOST_ONCE]
+    assert outcome.passed, json.dumps(outcome.to_json()["violations"], indent=1)
+    assert outcome.outputs.lost > 0
+    assert outcome.outputs.repeated == 0
+
+
+def test_at_least_once_repeats_and_never_loses(outcomes: dict[Guarantee, Outcome]) -> None:
+    outcome = outcomes[Guarantee.AT_LEAST_ONCE]
+    assert outcome.passed, json.dumps(outcome.to_json()["violations"], indent=1)
+    assert outcome.outputs.repeated > 0
+    assert outcome.outputs.lost == 0
+
+
+def test_one_report_tells_the_three_guarantees_apart(outcomes: dict[Guarantee, Outcome]) -> None:
+    console = Console(file=io.StringIO(), record=True, width=120)
+    summary(console, list(outcomes.values()))
+    rows = {line.split()[0]: line.split() for line in console.export_text().splitlines() if line.strip()}
+    for guarantee, outcome in outcomes.items():
+        lost, repeated = rows[guarantee.value][4:6]
+        assert (lost, repeated) == (f"{outcome.outputs.lost:,}", f"{outcome.outputs.repeated:,}")
+    assert "<svg" in page(list(outcomes.values()))
+
+
+@pytest.mark.long
+@pytest.mark.apache
+def test_exactly_once_holds_on_apache_kafka_as_well(apache_cluster: Cluster, tmp_path: Path) -> None:
+    assert_exactly_once(tried(apache_cluster, Guarantee.EXACTLY_ONCE, tmp_path))
+    assert verify_topics(apache_cluster) == []
 
 
 @pytest.mark.long
@@ -64,7 +151,7 @@ def test_keyed_state_is_the_fold_of_its_inputs_while_workers_die(
 
 @pytest.mark.long
 def test_each_event_is_charged_once_while_provider_dispatchers_and_workers_fail(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--folder", str(tmp_path), "--duration", "6s"]
+    command = [*VERIFY, "--folder", str(tmp_path), "--duration", "6s"]
     faults = "provider-outage:hangs-up@0.5,kill-dispatcher@1,provider-outage:killed@3,kill-worker@2"
     command += ["--workload", "charge", "--rate", "40", "--faults", faults]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
@@ -73,8 +160,9 @@ def test_each_event_is_charged_once_while_provider_dispatchers_and_workers_fail(
     assert trial["outputs"]["right"] == 3 * trial["events"] > 300  # an output, an attempt and a charge for each
 
 
+@pytest.mark.long
 def test_the_command_starts_a_broker_and_tells_losses_from_repetitions(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--folder", str(tmp_path), "--duration", "4s"]
+    command = [*VERIFY, "--folder", str(tmp_path), "--duration", "4s"]
     command += [
         "--guarantee",
         "at-most-once",
@@ -92,7 +180,7 @@ def test_the_command_starts_a_broker_and_tells_losses_from_repetitions(tmp_path:
 
 
 def test_a_fault_that_the_cluster_does_not_allow_is_refused_with_the_reason(embedded_cluster: Cluster) -> None:
-    command = [sys.executable, "-m", "tallystick.cli.main", "verify", "--bootstrap", embedded_cluster.bootstrap]
+    command = [*VERIFY, "--bootstrap", embedded_cluster.bootstrap]
     done = subprocess.run(
         [*command, "--faults", "kill-broker"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -100,14 +188,14 @@ def test_a_fault_that_the_cluster_does_not_allow_is_refused_with_the_reason(embe
     assert "not ours to kill" in done.stderr
 
 
-def test_a_violation_leaves_a_capsule_that_is_judged_again_without_the_cluster(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tallystick.cli.main", "verify"]
-    loses = f"{sys.executable} -m tests.support.broken_workers positions-run-on-after-an-abort"
-    options = ["--folder", str(tmp_path), "--duration", "3s", "--faults", "none", "--application", loses]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    capsule = tmp_path / "capsule-exactly-once.zip"
-    again = subprocess.run([*command, "replay", str(capsule)], capture_output=True, text=True, timeout=60, check=False)
+def test_a_violation_leaves_a_capsule_that_is_judged_again_without_the_cluster(runs: Runs) -> None:
+    assert runs.broken.returncode == 1, runs.broken.stdout + runs.broken.stderr
+    (trial,) = json.loads((runs.folder / "report.json").read_text())["trials"]
+    assert {"lost", "torn-from-offsets"} <= {one["checker"] for one in trial["violations"]}
+    assert all(0 < len(one["shortest_history"]) < 40 for one in trial["violations"])
+    assert "<svg" in (runs.folder / "report.html").read_text()
+    capsule = runs.folder / "capsule-exactly-once.zip"
+    again = subprocess.run([*VERIFY, "replay", str(capsule)], capture_output=True, text=True, timeout=60, check=False)
     assert again.returncode == 1
     assert "now: outputs: lost" in again.stdout
     opened = open_capsule(capsule)

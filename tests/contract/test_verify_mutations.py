@@ -53,19 +53,14 @@ def outcome_of(cluster: Cluster, folder: Path, mutation: str, *, faults: str, du
         return Trial(settings, Site(name=cluster.name, bootstrap=cluster.bootstrap, proxy=proxy), folder).run()
 
 
+@pytest.mark.long  # the first of them is also in test_verify.py, by the command
 @pytest.mark.parametrize(
     ("mutation", "faults", "duration_s", "found"),
     [
         ("positions-run-on-after-an-abort", "", 4, {"lost", "torn-from-offsets"}),
         ("offsets-are-committed-before-the-work", "kill-at:cycle.after-produce@0.5", 7, {"lost", "torn-from-offsets"}),
-        pytest.param(
-            "a-transaction-is-two",
-            "kill-at:cycle.after-produce@0.5,kill-at:cycle.after-produce@0.6",
-            7,
-            {"repeated"},
-            marks=pytest.mark.long,
-        ),
-        pytest.param("nobody-is-fenced", "", 15, {"repeated"}, marks=pytest.mark.long),
+        ("a-transaction-is-two", "kill-at:cycle.after-produce@0.5,kill-at:cycle.after-produce@0.6", 7, {"repeated"}),
+        ("nobody-is-fenced", "", 22, {"repeated"}),
     ],
 )
 def test_a_runtime_without_one_of_its_rules_is_caught(

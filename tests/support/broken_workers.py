@@ -94,7 +94,7 @@ def nobody_is_fenced() -> None:
 
     def stand_still(self: Any, batch: Any) -> None:
         if "slot-0" in os.environ[worker.ENV_PLACE] and next(count) == 5:
-            subprocess.Popen(["/bin/sh", "-c", f"sleep 11; kill -CONT {os.getpid()}"])
+            subprocess.Popen(["/bin/sh", "-c", f"sleep 16; kill -CONT {os.getpid()}"])
             os.kill(os.getpid(), signal.SIGSTOP)
         deliver(self, batch)
 

@@ -83,6 +83,7 @@ def _section(outcome: Outcome) -> str:
 
 def _violations(outcome: Outcome) -> str:
     missed = [f"<p class=broken>{escape(name)} was asked for and never struck.</p>" for name in outcome.missed]
+    missed += [f"<p>{escape(note)}</p>" for note in outcome.notes]
     if not outcome.violations:
         return "\n".join(["<p class=held>No violation.</p>", *missed])
     found = [

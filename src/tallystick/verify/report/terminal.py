@@ -75,6 +75,8 @@ def _details(console: Console, outcome: Outcome) -> None:
         console.print(f"    zombies that woke up and were fenced: {outcome.zombies_fenced}")
     for name in outcome.missed:
         console.print(f"    [red]{name} was asked for and never struck: the run is too short for it[/red]")
+    for note in outcome.notes:
+        console.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)
     for found in outcome.violations:
         console.print(f"    [bold red]{found.place}: {found.checker}: {found.count:,}[/bold red]")
         for line in found.witness or found.examples:

@@ -41,7 +41,8 @@ class Outcome:
     """One trial. ``inputs`` judges what the producers sent, ``outputs`` what the application made of it.
 
     ``missed`` are faults that were asked for and never struck: such a run shows less than it was to show. The histories
-    are evidence: the parts in which a violation is, and what was asked of the whole.
+    are evidence: the parts in which a violation is, and what was asked of the whole. ``notes`` are what the
+    broker itself says that it did wrong; they change no verdict.
     """
 
     settings: TrialSettings
@@ -61,6 +62,7 @@ class Outcome:
     events: int
     elapsed_ms: int
     versions: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -80,6 +82,7 @@ class Outcome:
             "worker_kills": self.kills,
             "zombies_fenced": self.zombies_fenced,
             "workers_ended_on_their_own": len(self.own_ends),
+            "notes": list(self.notes),
             "violations": [
                 {
                     "place": found.place,

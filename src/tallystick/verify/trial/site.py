@@ -53,6 +53,7 @@ class Site:
     database: Server | None = None
     provider: SandboxProcess | None = None
     data: Path | None = None
+    broker_log: Path | None = None
 
     @property
     def clients_bootstrap(self) -> str:
@@ -128,6 +129,7 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
     with ExitStack() as stack:
         name, bootstrap, data = "the given cluster", settings.bootstrap, None
         broker: Server | None = None
+        broker_log: Path | None = None
         faults: BrokerFaults | None = None
         if bootstrap is None and settings.on is On.EMBEDDED:
             from tallystick.broker import EmbeddedBroker
@@ -142,6 +144,7 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
             data = folder / "kafka"
             apache = stack.enter_context(ApacheKafka(data=data, settings=_KAFKAS_OWN))
             name, bootstrap, broker = f"Apache Kafka {VERSION}", apache.bootstrap, apache
+            broker_log = apache.log
         url, database = _database(settings, folder, stack)
         provider = None
         if settings.workload is Shape.CHARGE:
@@ -160,6 +163,7 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
             database=database,
             provider=provider,
             data=data,
+            broker_log=broker_log,
         )
 
 

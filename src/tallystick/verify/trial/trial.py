@@ -36,6 +36,7 @@ from tallystick.verify.trial.places import make_topics, members, remove_groups, 
 from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TrialSettings
 from tallystick.verify.trial.sightings import Sightings
 from tallystick.verify.trial.site import Site
+from tallystick.verify.trial.skipped import log_size, skipped_markers
 from tallystick.verify.trial.watchers import Auditor, GroupCrowd, LiveReader
 from tallystick.verify.versions import versions
 from tallystick.verify.watch import GroupWatch
@@ -84,6 +85,7 @@ class Trial:
     workload: WorkloadSettings = field(init=False)
     sql: SqlSide | ChargeSide | None = None
     _problems: list[Violation] = field(default_factory=list)
+    _log_from: int = 0
 
     def __post_init__(self) -> None:
         name = f"{self.settings.prefix}-{self.settings.guarantee.value}-{uuid.uuid4().hex[:8]}"
@@ -92,6 +94,7 @@ class Trial:
     def run(self) -> Outcome:
         """Raises ``KafkaException`` if the cluster cannot be used at all; what is wrong otherwise is in the outcome."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._log_from = log_size(self.site.broker_log)
         make_topics(self.site.reach(), self.workload)
         try:
             self.sql = self._side()
@@ -306,6 +309,7 @@ class Trial:
             events=feed.places.count,
             elapsed_ms=self.timeline.now_ms(),
             versions=versions(),
+            notes=skipped_markers(self.site.broker_log, since=self._log_from),
         )
 
     # -- parts

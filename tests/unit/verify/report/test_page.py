@@ -21,7 +21,7 @@ from tallystick.verify.workloads import Shape, WorkloadSettings
 EVIL = "<script>alert('x')</script>"
 
 
-def outcome(*violations: Violation, missed: tuple[str, ...] = ()) -> Outcome:
+def outcome(*violations: Violation, missed: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> Outcome:
     seen = (Seen(Position("out", 0, 0), b"k", "a", ""),)
     history = History(
         expected=(Expected("out", "a", b"k", group="a", sequence=0),),
@@ -50,6 +50,7 @@ def outcome(*violations: Violation, missed: tuple[str, ...] = ()) -> Outcome:
         events=1,
         elapsed_ms=1_000,
         versions={"tallystick": EVIL},
+        notes=notes,
     )
 
 
@@ -89,7 +90,7 @@ def test_the_page_is_whole_and_has_no_script_and_no_link() -> None:
 
 
 def test_whatever_a_run_brings_is_escaped() -> None:
-    document = page([outcome(Violation(EVIL, EVIL, 1, (EVIL,)), missed=(EVIL,))])
+    document = page([outcome(Violation(EVIL, EVIL, 1, (EVIL,)), missed=(EVIL,), notes=(EVIL,))])
     assert EVIL not in document
     assert "&lt;script&gt;" in document
 
@@ -108,12 +109,13 @@ def test_very_many_moments_are_drawn_in_part_and_the_page_says_so() -> None:
 def test_the_terminal_shows_verdict_faults_and_the_shortest_history() -> None:
     console = Console(file=io.StringIO(), width=200)
     found = Violation("outputs", "lost", 3, ("a",), ("event a [bold]", "  is owed"))
-    summary(console, [outcome(), outcome(found, missed=("late-end",))])
+    summary(console, [outcome(), outcome(found, missed=("late-end",), notes=("the broker says [that]",))])
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("held") == 2
     assert "not held" in text
     assert "event a [bold]" in text
     assert "late-end was asked for and never struck" in text
+    assert "the broker says [that]" in text
 
 
 def test_a_guarantee_forbids_what_it_promises_and_no_more() -> None:

@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 from tallystick.boundary import OutboxRelay, SqlEffect, add_to_outbox, create_tables, open_database
 from tallystick.broker import EmbeddedBroker
 from tallystick.cli.main import app
+from tallystick.cli.run import ask_doctor
 from tallystick.ids import PositionIds, deterministic_id
+from tallystick.pipeline import App, Topic
 from tallystick.pipeline.kafka_client import Cluster as Facts
 from tallystick.pipeline.records import Output, Record
 
@@ -78,6 +80,27 @@ def test_a_database_of_an_earlier_time_is_told_from_a_killed_worker(consuming: C
     assert consuming.doctor() == (1, ["sql-behind"])
     consuming.process(5)
     assert consuming.doctor() == (0, [])
+
+
+def shop() -> App:
+    app = App("shop")
+    app.step(source=Topic("orders", bytes), name="book")(lambda _order, _context: None)
+    return app
+
+
+def test_workers_that_are_told_to_ask_the_doctor_do_not_start_on_a_database_of_an_earlier_time(
+    consuming: Consuming,
+) -> None:
+    front, consuming.group = consuming.group, f"{consuming.group}.book"
+    database = consuming.engine.url.render_as_string(hide_password=False)
+    consuming.process(0, 1, 2, 3, 4)
+    consuming.commit(3)
+    ask_doctor(database, f"{__name__}:shop", group=front, bootstrap=consuming.bootstrap, command_config=None)
+    consuming.commit(6)
+    options = ["--group", front, "--bootstrap", consuming.bootstrap, "--doctor", database]
+    done = CliRunner().invoke(app, ["run", f"{__name__}:shop", *options])
+    assert done.exit_code == 78
+    assert "sql-behind" in done.output
 
 
 def test_a_topic_that_was_made_anew_is_told_and_may_be_accepted(consuming: Consuming) -> None:

@@ -5,8 +5,9 @@ Owns: asking Kafka what ``boundary.doctor`` wants to know. Must not know: what i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -19,7 +20,7 @@ from tallystick.ids import EVENT_ID_HEADER, PositionIds, parse_event_id
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from tallystick.boundary.doctor import KafkaSide, Place, SqlSide
+    from tallystick.boundary.doctor import Finding, KafkaSide, Place, SqlSide
     from tallystick.operate import Cluster
     from tallystick.pipeline.records import Record
 
@@ -48,32 +49,47 @@ def doctor(
 
     Exit code 0: go on. 1: an error was found, and starting would lose or repeat something.
     """
+    findings = examined(database, group or [], bootstrap=bootstrap, command_config=command_config, accept=accept)
+    rows = [(one.severity.value, one.code, one.place, one.what, one.remedy) for one in findings]
+    show(("Severity", "Code", "Place", "What", "Remedy"), rows, as_json=as_json, empty="Kafka and SQL fit together")
+    if errors(findings):
+        raise typer.Exit(1)
+
+
+def errors(findings: Sequence[Finding]) -> list[Finding]:
+    """Those with which starting would lose or repeat something."""
+    from tallystick.boundary.doctor import Severity
+
+    return [finding for finding in findings if finding.severity is Severity.ERROR]
+
+
+def examined(
+    database: str, groups: Sequence[str], *, bootstrap: str | None, command_config: Path | None, accept: bool = False
+) -> Sequence[Finding]:
+    """What is found; ids that are seen first are remembered."""
     from tallystick.boundary import open_database
-    from tallystick.boundary.doctor import Severity, examine, read_sql_side, remember_origins
+    from tallystick.boundary.doctor import examine, read_sql_side, remember_origins
     from tallystick.clock import SystemClock
 
     engine = open_database(database)
     try:
         sql = read_sql_side(engine)
         with opened(bootstrap, command_config) as cluster:
-            kafka = _kafka_side(cluster, engine, sql, group or [], librdkafka_settings(bootstrap, command_config))
+            kafka = _kafka_side(cluster, engine, sql, groups, librdkafka_settings(bootstrap, command_config))
         topics = {place[0] for _, place in sql.positions} & kafka.topic_ids.keys()
         if accept:
             remember_origins(engine, kafka, topics)
             sql = read_sql_side(engine)
         findings = examine(sql, kafka, now_ms=SystemClock().now_ms())
-        if not any(finding.severity is Severity.ERROR for finding in findings):
+        if not errors(findings):
             remember_origins(engine, kafka, topics - sql.origins.keys())
+        return findings
     finally:
         engine.dispose()
-    rows = [(one.severity.value, one.code, one.place, one.what, one.remedy) for one in findings]
-    show(("Severity", "Code", "Place", "What", "Remedy"), rows, as_json=as_json, empty="Kafka and SQL fit together")
-    if any(finding.severity is Severity.ERROR for finding in findings):
-        raise typer.Exit(1)
 
 
 def _kafka_side(
-    cluster: Cluster, engine: Engine, sql: SqlSide, groups: list[str], settings: Mapping[str, Any]
+    cluster: Cluster, engine: Engine, sql: SqlSide, groups: Sequence[str], settings: Mapping[str, Any]
 ) -> KafkaSide:
     from tallystick.boundary.doctor import KafkaSide
     from tallystick.operate.groups import committed_offsets

@@ -15,13 +15,14 @@ from typing import Annotated
 
 import typer
 
+from tallystick.cli.operate.options import CommandConfig
 from tallystick.cli.restore_bar import restore_bar
 from tallystick.errors import ConfigurationError
 from tallystick.listening import loopback_address
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.settings import GroupProtocol
 from tallystick.pipeline.supervisor import SupervisorConfig, Watching, run_supervised, worker_command
-from tallystick.pipeline.worker_main import configure_logs
+from tallystick.pipeline.worker_main import configure_logs, load_app
 
 
 def run(
@@ -61,6 +62,13 @@ def run(
         Path | None, typer.Option(help="Folder for local copies of keyed state; default: 'state' in the run folder.")
     ] = None,
     max_restarts: Annotated[int, typer.Option(min=0, help="Restarts of a worker in a row before all stop.")] = 20,
+    doctor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATABASE", help="Hold this database against Kafka first, and do not start if they do not fit."
+        ),
+    ] = None,
+    command_config: CommandConfig = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; JSON lines on stderr.")] = "info",
 ) -> None:
     """Run an application in worker processes, and restart one that dies.
@@ -68,7 +76,7 @@ def run(
     A worker that is killed, even with kill -9, gets its partitions back at once and goes on from the last commit.
     SIGTERM and Ctrl-C let every worker finish its open transaction. The exit code is 0 after that; 65 if
     a step met a record that its policy says to stop at; 76 if a newer worker took over a slot; 78 if the configuration
-    is at fault.
+    is at fault, or 'tallystick doctor' has found an error. --command-config is for its look at the cluster.
     """
     configure_logs(log_level)
     slots = tuple(f"{slot_prefix}-{number}" for number in range(workers))
@@ -88,6 +96,8 @@ def run(
         "log-level": log_level,
     }
     try:
+        if doctor is not None:
+            ask_doctor(doctor, app, group=group, bootstrap=bootstrap, command_config=command_config)
         watching = None if metrics_listen is None else _watching(metrics_listen, folder)
         bar = restore_bar(folder, slots) if sys.stderr.isatty() else nullcontext()
         if watching is not None or sys.stderr.isatty():
@@ -104,6 +114,26 @@ def run(
         typer.echo(f"tallystick run: {error}", err=True)
         code = 78
     raise typer.Exit(code)
+
+
+def ask_doctor(
+    database: str, reference: str, *, group: str | None, bootstrap: str, command_config: Path | None
+) -> None:
+    """``ConfigurationError`` if database and cluster do not belong together, for the groups of the application."""
+    from tallystick.cli.doctor import errors, examined
+
+    app = load_app(reference)
+    groups = [f"{group or app.name}.{step.name}" for step in app.steps]
+    findings = examined(database, groups, bootstrap=bootstrap, command_config=command_config)
+    for finding in findings:
+        typer.echo(
+            f"tallystick doctor: {finding.severity.value} {finding.code} {finding.place}: {finding.what}", err=True
+        )
+    if found := errors(findings):
+        first = found[0]
+        raise ConfigurationError(
+            f"the doctor has found {len(found)} errors, the first at {first.place}: {first.what}", remedy=first.remedy
+        )
 
 
 def _watching(listen: str, folder: Path) -> Watching:

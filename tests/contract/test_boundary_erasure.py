@@ -262,6 +262,19 @@ def test_a_kill_between_the_key_and_the_audit_row_leaves_both_as_they_were(
     assert [len(outputs) for outputs in emitted(effect.process([ADA]))] == [0]
 
 
+def test_the_key_is_in_no_file_of_sqlite_any_more(engine: Engine, effect: SqlEffect, tmp_path: Path) -> None:
+    if engine.dialect.name != "sqlite":
+        return  # PostgreSQL's log and dead rows are its own; VACUUM is all that we can ask for
+    effect.process([ADA, BOB])
+    with engine.begin() as connection:
+        digest = SubjectKeys().digest(connection, "ada@example.org")
+        query = select(subject_key.c.data_key).where(subject_key.c.subject_digest == digest)
+        secret = connection.execute(query).scalar_one()
+    assert any(secret in file.read_bytes() for file in tmp_path.iterdir())
+    forget_ada(engine)
+    assert not any(secret in file.read_bytes() for file in tmp_path.iterdir())
+
+
 def test_who_erases_waits_for_who_seals(engine: Engine) -> None:
     locking = select(subject_key.c.key_id)
     with engine.begin() as sealing:

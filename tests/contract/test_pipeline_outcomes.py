@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import eventually, make_topic
+from tests.support.clients import WAIT_S, admin, eventually, make_topic
 from tests.support.pipeline import RunningLoop, SupervisedWorkers, put, read_until
 from tests.support.secured import PASSWORDS, Secured, acl, apache_secured, embedded_secured, only_these, take_away
 from tests.support.wire import WireClient
@@ -169,6 +169,23 @@ def test_a_right_that_is_taken_away_stops_the_step_and_names_what_is_missing(
         "id": "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
     }
     assert said[taken] in str(running.raised)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_source_that_is_deleted_stops_the_step_and_is_named(kafka: Cluster, names: Names, lanes: int) -> None:
+    source, target = make_topic(kafka.bootstrap, names("in"), partitions=2), make_topic(kafka.bootstrap, names("out"))
+    put(kafka.bootstrap, source, [b"a"])
+    quick = {"topic.metadata.propagation.max.ms": 500, "topic.metadata.refresh.interval.ms": 500}
+    with RunningLoop(
+        kafka.bootstrap, names("gone"), source, copy_to(target), consumer_config=quick, lanes=lanes
+    ) as running:
+        eventually(lambda: running.loop.counters.records_in == 1 or running.ended)
+        client = admin(kafka.bootstrap)
+        client.delete_topics([source])[source].result(WAIT_S)
+        running.join()
+    assert isinstance(running.raised, ConfigurationError)
+    assert f"{source!r} was deleted" in str(running.raised)
+    assert running.raised.rule == 10
 
 
 def test_a_topic_that_is_not_there_stops_the_step_and_is_named(names: Names) -> None:

@@ -200,6 +200,22 @@ class Assignment:
             return False
         return bool(holders) and self.member_id not in holders.values()
 
+    def raise_if_sources_are_gone(self) -> None:
+        """``ConfigurationError`` if a source was deleted; the cluster is asked once the client misses one."""
+        if not self.consumer.misses_topics:
+            return
+        self.consumer.misses_topics = False
+        facts = self._patience.call("topics", lambda: self._cluster.topics(self._sources))
+        for topic in self._sources:
+            known = self._facts.get(topic)
+            if topic not in facts or (known is not None and known.topic_id != facts[topic].topic_id):
+                raise ConfigurationError(
+                    f"topic {topic!r} was deleted while group {self._group!r} read it",
+                    rule=10,
+                    remedy="What was not read is gone. To go on with a new topic of that name, delete the group's "
+                    "offsets ('tallystick groups delete'), or use another application name",
+                )
+
     def refresh_notes(self) -> None:
         """Claim coverage of all partitions once every one has a committed offset; free when that is known."""
         if self._covered or not self._facts:

@@ -91,6 +91,9 @@ REFUSALS: Final = frozenset({10, 18, 32, 87})
 UNKNOWN_TOPICS: Final = frozenset({3, -188})
 """UNKNOWN_TOPIC_OR_PARTITION, and librdkafka's own."""
 
+GONE: Final = UNKNOWN_TOPICS | {-190}
+"""The same, and librdkafka's for a partition that is no longer there."""
+
 _GROUP_CHANGED: Final = frozenset({22, 25, 27, FENCED_MEMBER_EPOCH, STALE_MEMBER_EPOCH})
 """ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, and the two of KIP-848: a rebalance is under way.
 

@@ -62,6 +62,7 @@ class Inline:
 
     def turn(self) -> None:
         assignment = self._assignment
+        assignment.raise_if_sources_are_gone()
         pace, clock = self._pace, self._making.clock
         wait_ms = pace.wait_ms
         if self._making.state is not None:

@@ -97,6 +97,7 @@ class Lanes:
         self._after_rebalance()
         self._errands.serve(When.BETWEEN_POLLS)
         self._raise_failure()
+        self._assignment.raise_if_sources_are_gone()
         self._assignment.refresh_notes()
         if self._assignment.consumer.epochs_move:
             self._assignment.follow()

@@ -247,9 +247,10 @@ class FakeTopics(Cluster):
         self.offsets: dict[Partition, StoredOffset] = {}
         self.holders: dict[str, str] = {}
         self.clients: dict[str, str] = {}
+        self.deleted: set[str] = set()
 
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
-        return {name: TopicFacts("topic", 4) for name in names}
+        return {name: TopicFacts("topic", 4) for name in names if name not in self.deleted}
 
     def group_offsets(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, StoredOffset]:
         return {one: self.offsets.get(one, StoredOffset(None)) for one in partitions}

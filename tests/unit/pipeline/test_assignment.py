@@ -8,7 +8,7 @@ import pytest
 from tests.unit.pipeline.fakes import MEMBER
 from tests.unit.pipeline.lanes_bench import LanesBench
 
-from tallystick.errors import AbortableError
+from tallystick.errors import AbortableError, ConfigurationError
 from tallystick.pipeline.kafka_client import GroupMetadata, Membership
 from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts
 
@@ -51,6 +51,19 @@ def test_a_partition_from_a_member_with_more_lanes_tells_of_them() -> None:
     bench.consumer.stored = {("in", 1): stored(5, 2)}
     bench.assignment.assigned([("in", 1)])
     assert json.loads(bench.assignment.notes["in"])["lanes"] == 8
+
+
+def test_a_source_that_the_client_misses_is_gone_only_if_the_cluster_says_so() -> None:
+    bench = LanesBench(lanes=1)
+    bench.assignment.raise_if_sources_are_gone()
+    bench.consumer.misses_topics = True
+    bench.assignment.raise_if_sources_are_gone()
+    assert not bench.consumer.misses_topics
+    bench.cluster.deleted = {"in"}
+    bench.assignment.raise_if_sources_are_gone()
+    bench.consumer.misses_topics = True
+    with pytest.raises(ConfigurationError, match="'in' was deleted"):
+        bench.assignment.raise_if_sources_are_gone()
 
 
 def test_new_partitions_start_with_the_number_of_lanes_on_record() -> None:

@@ -18,6 +18,7 @@ from tallystick.pipeline.error_classes import (
     AUTO_OFFSET_RESET,
     FATAL,
     FENCED_INSTANCE_ID,
+    GONE,
     MAX_POLL_EXCEEDED,
     PARTITION_EOF,
     STALE_MEMBER_EPOCH,
@@ -57,6 +58,9 @@ class GroupConsumer:
 
     epochs_move = False
     """Whether the member's epoch goes up while it keeps its partitions, and nothing is said of it (KIP-848)."""
+
+    misses_topics = False
+    """Whether the client could not find a topic since this was last set to False. At times it is wrong about that."""
 
     def __init__(self, settings: Mapping[str, Any], listener: RebalanceListener, *, begin_paused: bool = False) -> None:
         """``begin_paused``: nothing is fetched of a partition that is assigned until ``resume`` names it."""
@@ -204,6 +208,7 @@ class GroupConsumer:
                 continue
             if failure.code == FATAL:
                 raise self._fatal(failure)
+            self.misses_topics |= failure.code in GONE
             kind = classify(failure, Operation.CONSUME)
             if failure.fatal or kind in {FencedError, ConfigurationError}:
                 raise kind(f"consume of {place}: {failure.name}: {failure.text}")
@@ -215,6 +220,7 @@ class GroupConsumer:
 
     def _on_error(self, error: KafkaError) -> None:
         failure = failure_of(error)
+        self.misses_topics |= failure.code in GONE
         kind = classify(failure, Operation.CONSUME)
         if failure.fatal or kind is FencedError:
             self._raised = self._raised or self._fatal(failure)

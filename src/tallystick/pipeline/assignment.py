@@ -22,7 +22,8 @@ from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts, lan
 log = structlog.get_logger(__name__)
 
 _REFRESH_INTERVAL_MS: Final = 1_000
-_SEEK_LIMIT_MS: Final = 10_000
+_SEEK_ROUNDS: Final = 10
+_SEEK_ROUND_MS: Final = 1_000
 
 
 class Assignment:
@@ -180,17 +181,26 @@ class Assignment:
                 remedy="Find out who deleted them, set them by hand, start again",
             )
         targets = {partition: found.offset for partition, found in stored.items() if found.offset is not None}
-        # A consumer that was fenced never fetches again, and tells of it in ``poll`` only, which is not reached here:
-        # a new process has to find out, so the wait is short.
-        soon = replace(self._patience, limit_ms=_SEEK_LIMIT_MS)
-        try:
-            soon.call("seek", lambda: self.consumer.seek(targets))
-        except StopAsked:
-            raise
-        except GaveUp as silent:
-            if self._is_replaced():
-                raise MemberFenced(f"group {self._group!r} no longer knows member {self.member_id}") from silent
-            raise
+        self._seek(targets)
+
+    def _seek(self, targets: Mapping[Partition, int]) -> None:
+        """A consumer that was fenced never fetches again, and tells of it in ``poll`` only, which is not reached here.
+
+        So the group is asked, each second. If nobody else has our place either, a new process has to find out.
+        """
+        round_of_tries = replace(self._patience, limit_ms=_SEEK_ROUND_MS)
+        for left in reversed(range(_SEEK_ROUNDS)):
+            try:
+                round_of_tries.call("seek", lambda: self.consumer.seek(targets))
+            except StopAsked:
+                raise
+            except GaveUp as silent:
+                if self._is_replaced():
+                    raise MemberFenced(f"group {self._group!r} no longer knows member {self.member_id}") from silent
+                if not left:
+                    raise
+            else:
+                return
 
     def _is_replaced(self) -> bool:
         """Whether another has our place, as far as the group can be asked."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Mapping
 
 import pytest
-from tests.unit.pipeline.fakes import MEMBER
-from tests.unit.pipeline.lanes_bench import LanesBench
+from tests.unit.pipeline.fakes import MEMBER, FakeTopics, QuickPatience
+from tests.unit.pipeline.lanes_bench import LanesBench, ScriptedConsumer, TickingClock
 
-from tallystick.errors import AbortableError, ConfigurationError
-from tallystick.pipeline.kafka_client import GroupMetadata, Membership
+from tallystick.errors import AbortableError, ConfigurationError, RetriableError
+from tallystick.pipeline.assignment import Assignment
+from tallystick.pipeline.counters import Counters
+from tallystick.pipeline.kafka_client import GroupMetadata, MemberFenced, Membership, Partition
+from tallystick.pipeline.patience import GaveUp
 from tallystick.pipeline.starts import OffsetNote, StoredOffset, TopicFacts
 
 FACTS = {"in": TopicFacts("topic", 4)}
@@ -120,3 +125,40 @@ def test_once_the_assignment_is_lost_no_epoch_is_gone_on_under() -> None:
     with pytest.raises(AbortableError):
         bench.assignment.current_membership()
     assert bench.assignment.membership is None
+
+
+class NeverFetches(ScriptedConsumer):
+    """Its fetcher does not start, as that of a fenced consumer."""
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        self.journal.append("seek")
+        raise RetriableError("not fetching yet")
+
+
+def rewinding(cluster: FakeTopics) -> tuple[Assignment, TickingClock]:
+    clock = TickingClock(start_ms=0)
+    patience = QuickPatience(clock, threading.Event(), 120_000)
+    assignment = Assignment(group="g", cluster=cluster, sources=["in"], patience=patience, counters=Counters())
+    consumer = NeverFetches()
+    consumer.stored = {("in", 0): stored(5, 1)}
+    assignment.attach(consumer, lambda _how: None)
+    assignment.assigned([("in", 0)])
+    return assignment, clock
+
+
+def test_a_member_that_another_replaced_is_told_so_in_the_first_second_of_a_rewind() -> None:
+    cluster = FakeTopics()
+    assignment, clock = rewinding(cluster)
+    began_ms = clock.now_ms()
+    cluster.holders = {"slot": "another"}
+    with pytest.raises(MemberFenced):
+        assignment.rewind()
+    assert clock.now_ms() - began_ms <= 5_000  # of a clock that goes on by a second whenever it is looked at
+
+
+def test_a_member_that_nobody_replaced_and_that_does_not_fetch_gives_up_after_ten_seconds() -> None:
+    cluster = FakeTopics()
+    assignment, _clock = rewinding(cluster)
+    cluster.holders = {"slot": assignment.member_id}
+    with pytest.raises(GaveUp, match="not fetching yet"):
+        assignment.rewind()

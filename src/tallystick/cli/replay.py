@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import sys
@@ -177,6 +178,7 @@ def _document(found: Survey, seen: _Seen, *, applied: bool) -> dict[str, Any]:
         },
         "applied": found.applied if applied else None,
         "obstacles": found.obstacles.sentences,
+        "readers": [dataclasses.asdict(reader) for reader in found.readers],
         "notes": list(found.scope.notes),
         "samples": [_sample(finding, seen) for kept in seen.kept.values() for finding in kept],
     }
@@ -205,6 +207,9 @@ def _print(found: Survey, seen: _Seen, *, applied: bool) -> None:
                 typer.echo(f"         now {_short(_text(finding.output.value))}  for {finding.topic}")
             if finding.cause:
                 typer.echo(f"         {_short(finding.cause)}")
+    for reader in found.readers:
+        what = "has effects outside Kafka and reads" if reader.has_effects else "reads"
+        typer.echo(f"step {reader.step!r} {what} {reader.topic}: {reader.outputs} new events for it", err=True)
     for note in found.scope.notes:
         typer.echo(f"note: {note}", err=True)
     if applied:

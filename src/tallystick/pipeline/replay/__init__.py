@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tallystick.pipeline.replay.corrections import REPLACES_HEADER, REPLAY_HEADER, REVISION_HEADER
 from tallystick.pipeline.replay.findings import Counts, Finding, Verdict
-from tallystick.pipeline.replay.replaying import Progress, Replay, Survey
+from tallystick.pipeline.replay.replaying import Progress, Reader, Replay, Survey
 from tallystick.pipeline.replay.scope import Span
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Counts",
     "Finding",
     "Progress",
+    "Reader",
     "Replay",
     "Span",
     "Survey",

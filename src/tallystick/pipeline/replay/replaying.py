@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -43,6 +44,19 @@ _BATCH: Final = 500
 Tell = Callable[[Finding], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A step of the application that reads a topic into which a replay would write ``outputs`` records.
+
+    ``has_effects``: it may do something outside Kafka. What is the same is not written, so that it does not act again.
+    """
+
+    step: str
+    topic: str
+    outputs: int
+    has_effects: bool
+
+
 @dataclass(slots=True)
 class Survey:
     """What a run found, and what stands in the way of ``apply``. ``applied`` are records written."""
@@ -53,6 +67,8 @@ class Survey:
     counts: Counts = field(default_factory=Counts)
     obstacles: Obstacles = field(default_factory=Obstacles)
     applied: int = 0
+    readers: tuple[Reader, ...] = ()
+    """Who of the application reads what would be written."""
 
 
 class Replay:
@@ -126,6 +142,7 @@ class Replay:
         bounds = self._bounds(targets)
         settings = self._topic_settings(targets)
         found.obstacles.look_at_topics(bounds, settings, now_ms=time.time_ns() // 1_000_000)
+        found.readers = tuple(readers(self._app, found.counts))
         return found
 
     def _write(self, found: Survey, written: Written, writer: Writer, progress: Progress) -> None:
@@ -238,6 +255,16 @@ def chosen(app: App, name: str | None) -> Step:
             "same do not come again",
         )
     return step
+
+
+def readers(app: App, counts: Counts) -> Iterator[Reader]:
+    """The steps that would see what is written, in the order of their declaration."""
+    for step in app.steps:
+        for topic in step.sources:
+            counted: Counter[Verdict] = counts.by_topic.get(topic, Counter())
+            outputs = counted[Verdict.CHANGED] + counted[Verdict.NEW]
+            if outputs:
+                yield Reader(step.name, topic, outputs, not step.is_function)
 
 
 def _results(

@@ -12,9 +12,9 @@ from tests.unit.pipeline.fakes import Copy, record
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline import App, Store, Topic
 from tallystick.pipeline.records import Output
-from tallystick.pipeline.replay.findings import Finding, Verdict
+from tallystick.pipeline.replay.findings import Counts, Finding, Verdict
 from tallystick.pipeline.replay.obstacles import Obstacles
-from tallystick.pipeline.replay.replaying import chosen
+from tallystick.pipeline.replay.replaying import Reader, chosen, readers
 
 SOURCE, TARGET = Topic("in", bytes), Topic("out", bytes)
 DAY_MS = 86_400_000
@@ -74,6 +74,17 @@ def test_functions_of_every_kind_can_be_replayed() -> None:
         return [None for _ in events]
 
     assert [chosen(app, name).name for name in ("one", "waiting", "many")] == ["one", "waiting", "many"]
+
+
+def test_the_steps_that_would_see_what_is_written_are_named_with_what_they_may_do() -> None:
+    app = with_steps("rate")
+    app.step(source=TARGET, name="report")(lambda _event, _context: None)
+    app.add("book", [TARGET, Topic("other", bytes)], Copy())
+    counts = Counts()
+    for verdict in (Verdict.CHANGED, Verdict.CHANGED, Verdict.NEW, Verdict.SAME):
+        counts.add(finding(verdict))
+    assert list(readers(app, counts)) == [Reader("report", "out", 3, False), Reader("book", "out", 3, True)]
+    assert list(readers(app, Counts())) == []
 
 
 def finding(verdict: Verdict, *, age_ms: int = DAY_MS) -> Finding:

@@ -10,19 +10,21 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select
 
 from tallystick.billing.events import PAYMENT_OUTCOMES, PaymentOutcome
 from tallystick.billing.invoices import CHARGE_PURPOSE, Invoice
-from tallystick.billing.tables import PROVIDER_CLEARING, RECEIVABLE, invoice, payment_capture, payment_intent
+from tallystick.billing.tables import PROVIDER_CLEARING, RECEIVABLE, SUSPENSE, invoice, payment_capture, payment_intent
 from tallystick.boundary import schema
 from tallystick.boundary.effect_ledger import Attempt, EffectLedger
+from tallystick.boundary.effect_ledger.suspense import Suspended
 from tallystick.boundary.effects import State
 from tallystick.boundary.outbox import add_to_outbox
 from tallystick.boundary.provider import Outcome
 from tallystick.boundary.providers.stripe_like import charge_body
 from tallystick.errors import FatalError
-from tallystick.ids import deterministic_id
+from tallystick.ids import EventId, deterministic_id
 from tallystick.ledger.journal import post, transfer
 from tallystick.ledger.money import Money
 from tallystick.pipeline.records import Output
@@ -31,6 +33,9 @@ PROVIDER: Final = "stripe"
 """Name of the provider in the effect ledger: the one that ``StripeLike`` has by default."""
 
 MAX_ATTEMPTS: Final = 3
+
+SUSPENDED: Final = "SUSPENDED"
+"""State of a ``PaymentOutcome`` about a success that its attempt could not take; its code is the kind of break."""
 
 # Built once: to build a statement costs more than SQLite takes to run it, and these run for every charge.
 _CAPTURE: Final = insert(payment_capture)
@@ -87,7 +92,43 @@ def on_outcome(connection: Connection, attempt: Attempt, outcome: Outcome) -> No
     owed = _owed(connection, attempt.intent_id)
     if attempt.state is State.SUCCEEDED:
         _book_capture(connection, attempt, owed)
-    told = PaymentOutcome(
+    told = _told(attempt, owed, code=outcome.code)
+    _publish(connection, told, deterministic_id("payment_outcome", attempt.attempt_id, attempt.state.value))
+
+
+def on_suspense(connection: Connection, attempt: Attempt, suspended: Suspended) -> None:
+    """Book a success that must not exist, in the SQL transaction that puts it into suspense (rule 35).
+
+    The provider holds the money, and it pays no invoice: it stands in the suspense account until a person has refunded
+    it, or knows what it pays.
+    """
+    owed = _owed(connection, attempt.intent_id)
+    amount = Money(suspended.amount_minor, suspended.currency.upper())
+    post(
+        connection,
+        transfer(
+            cause_id=f"{suspended.provider}/{suspended.provider_object_id}",
+            purpose="payment.suspense",
+            effective_on=date.fromisoformat(owed.issued_on),
+            debit=PROVIDER_CLEARING,
+            credit=SUSPENSE,
+            amount=amount,
+            party=owed.account,
+        ),
+    )
+    told = msgspec.structs.replace(
+        _told(attempt, owed, code=suspended.kind.value),
+        state=SUSPENDED,
+        amount_minor=amount.minor,
+        currency=amount.currency,
+        provider_object_id=suspended.provider_object_id,
+    )
+    fields = (attempt.attempt_id, SUSPENDED, suspended.provider_object_id)
+    _publish(connection, told, deterministic_id("payment_outcome", *fields))
+
+
+def _told(attempt: Attempt, owed: Row[str, str, str], *, code: str | None) -> PaymentOutcome:
+    return PaymentOutcome(
         intent_id=attempt.intent_id,
         attempt_id=attempt.attempt_id,
         invoice_id=owed.invoice_id,
@@ -97,10 +138,12 @@ def on_outcome(connection: Connection, attempt: Attempt, outcome: Outcome) -> No
         currency=attempt.currency,
         provider=attempt.provider,
         provider_object_id=attempt.provider_object_id,
-        code=outcome.code,
+        code=code,
     )
-    event_id = deterministic_id("payment_outcome", attempt.attempt_id, attempt.state.value)
-    record = Output(PAYMENT_OUTCOMES.name, attempt.intent_id.encode(), PAYMENT_OUTCOMES.encode(told), event_id)
+
+
+def _publish(connection: Connection, told: PaymentOutcome, event_id: EventId) -> None:
+    record = Output(PAYMENT_OUTCOMES.name, told.intent_id.encode(), PAYMENT_OUTCOMES.encode(told), event_id)
     add_to_outbox(connection, [record])
 
 

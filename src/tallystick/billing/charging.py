@@ -17,7 +17,7 @@ from types import FrameType
 import structlog
 from sqlalchemy import Engine
 
-from tallystick.billing.charges import on_outcome, retry_absent
+from tallystick.billing.charges import on_outcome, on_suspense, retry_absent
 from tallystick.billing.environment import database_url
 from tallystick.boundary.database import open_database
 from tallystick.boundary.dispatcher import EffectDispatcher
@@ -42,7 +42,7 @@ def run_charging(
     concurrency: int,
 ) -> None:
     """Charge and publish until ``stop`` is set. A failure in one part stops both and is raised: never half of it."""
-    ledger = EffectLedger(engine)
+    ledger = EffectLedger(engine, on_suspense=on_suspense)
     provider = partial(
         StripeLike, provider_url, timeout_ms=timeout_ms, quiet_ms=quiet_ms, connections=concurrency, margin_ms=600_000
     )

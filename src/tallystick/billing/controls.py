@@ -154,10 +154,13 @@ def captures_are_within_orders(connection: Connection) -> list[Finding]:
 
 
 def accounts_equal_what_they_stand_for(connection: Connection) -> list[Finding]:
-    """7: receivables are open invoices; provider clearing is captures less fees and payouts."""
+    """7: receivables are open invoices; provider clearing is captures and suspense, less fees and payouts."""
     booked = balances(connection)
     issued = _sums(connection, "SELECT currency, SUM(total_minor) FROM invoice GROUP BY currency")
     captured = _sums(connection, "SELECT currency, SUM(amount_minor) FROM payment_capture GROUP BY currency")
+    suspended = _sums(
+        connection, "SELECT UPPER(currency), SUM(amount_minor) FROM tallystick_effect_suspense GROUP BY 1"
+    )
     fees = _sums(
         connection,
         "SELECT e.currency, SUM(e.fee_minor) FROM external_record AS e "
@@ -168,11 +171,15 @@ def accounts_equal_what_they_stand_for(connection: Connection) -> list[Finding]:
         connection, "SELECT currency, -SUM(net_minor) FROM external_record WHERE type = 'payout' GROUP BY currency"
     )
     findings = []
-    for currency in sorted({*issued, *captured, *(currency for _, currency in booked)}):
+    for currency in sorted({*issued, *captured, *suspended, *(currency for _, currency in booked)}):
         expected = {
             "receivable": issued.get(currency, 0) - captured.get(currency, 0),
             "revenue": -issued.get(currency, 0),
-            "provider_clearing": captured.get(currency, 0) - fees.get(currency, 0) - payouts.get(currency, 0),
+            "suspense": -suspended.get(currency, 0),
+            "provider_clearing": captured.get(currency, 0)
+            + suspended.get(currency, 0)
+            - fees.get(currency, 0)
+            - payouts.get(currency, 0),
             "provider_fees": fees.get(currency, 0),
             "bank": payouts.get(currency, 0),
         }

@@ -323,6 +323,7 @@ REVENUE: Final = "revenue"
 PROVIDER_CLEARING: Final = "provider_clearing"
 PROVIDER_FEES: Final = "provider_fees"
 BANK: Final = "bank"
+SUSPENSE: Final = "suspense"
 
 ACCOUNTS: Final = {
     RECEIVABLE: "asset",
@@ -330,6 +331,7 @@ ACCOUNTS: Final = {
     PROVIDER_CLEARING: "asset",
     PROVIDER_FEES: "expense",
     BANK: "asset",
+    SUSPENSE: "liability",
 }
 """The chart of accounts: code to kind."""
 

@@ -21,6 +21,7 @@ from tallystick.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tallystick.boundary import Attempt, EffectLedger, OnOutcome
+    from tallystick.boundary.effect_ledger.suspense import OnSuspense
 
 effects: Final = typer.Typer(
     name="effects",
@@ -52,6 +53,7 @@ _EXPORTED: Final = (
     "outcome_code",
 )
 
+_SUSPENSE_EXAMPLE: Final = "tallystick.billing.charges:on_suspense"
 
 Books = Annotated[
     str | None,
@@ -218,6 +220,10 @@ def settlement(
     provider: Annotated[str, typer.Option(help="Its name in the effect ledger.")] = "stripe",
     books: Books = None,
     without_books: WithoutBooks = False,
+    suspense_books: Annotated[
+        str | None,
+        typer.Option(help="module:attribute of the function that books what goes into suspense, as the ledger has it."),
+    ] = None,
 ) -> None:
     """Settle unknown outcomes by the provider's settlement file: what it settled, it charged.
 
@@ -226,11 +232,13 @@ def settlement(
     from collections import Counter
 
     from tallystick.boundary.settlement_notices import settlement_notices
+    from tallystick.pipeline.references import load_attribute
 
     on_outcome = _books(books, without_books=without_books)
     notices = settlement_notices(file.read_text().splitlines(), provider=provider, place=str(file))
     told: Counter[str] = Counter()
-    with _ledger(database) as ledger:
+    on_suspense = None if suspense_books is None else load_attribute(suspense_books, example=_SUSPENSE_EXAMPLE)
+    with _ledger(database, on_suspense=on_suspense) as ledger:
         for notice in notices:
             with ledger.engine.begin() as connection:
                 told[ledger.tell(connection, notice, on_outcome).value] += 1
@@ -265,13 +273,13 @@ def export(
 
 
 @contextmanager
-def _ledger(database: str) -> Iterator[EffectLedger]:
+def _ledger(database: str, *, on_suspense: OnSuspense | None = None) -> Iterator[EffectLedger]:
     from tallystick.boundary import EffectLedger, create_tables, open_database
 
     engine = open_database(database)
     try:
         create_tables(engine)
-        yield EffectLedger(engine)
+        yield EffectLedger(engine, on_suspense=on_suspense)
     finally:
         engine.dispose()
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from sqlalchemy import Engine
 
-from tallystick.billing.charges import PROVIDER, on_outcome
+from tallystick.billing.charges import PROVIDER, on_outcome, on_suspense
 from tallystick.boundary.effect_ledger import Attempt, EffectLedger
 from tallystick.boundary.provider import Outcome, OutcomeKind, ProviderPolicy
 from tallystick.clock import ManualClock
@@ -34,7 +34,7 @@ class FakeProvider:
     """Charges by intent; ``kind`` decides what the caller hears about each attempt."""
 
     def __init__(self, engine: Engine) -> None:
-        self.ledger = EffectLedger(engine, clock=ManualClock(start_ms=1_000_000))
+        self.ledger = EffectLedger(engine, clock=ManualClock(start_ms=1_000_000), on_suspense=on_suspense)
         self.charges: dict[str, tuple[int, str, str]] = {}
 
     def dispatch(self, kind: Callable[[Attempt], OutcomeKind] = lambda _: OutcomeKind.SUCCEEDED) -> int:

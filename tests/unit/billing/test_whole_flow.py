@@ -13,14 +13,14 @@ from sqlalchemy import Engine, text
 from tests.unit.billing.in_memory import Billing
 from tests.unit.billing.provider import FakeProvider
 
-from tallystick.billing.charges import retry_absent
+from tallystick.billing.charges import PROVIDER, on_outcome, retry_absent
 from tallystick.billing.controls import run_checks
 from tallystick.billing.reconciliation_source import FOLDED_TOPICS, Totals, collect_evidence, fold_topics
 from tallystick.billing.settling import StatementConflict, book_settlement
 from tallystick.boundary.database import open_database, reading
-from tallystick.boundary.effect_ledger import Attempt
+from tallystick.boundary.effect_ledger import Attempt, Notice
 from tallystick.boundary.effects import State
-from tallystick.boundary.provider import OutcomeKind
+from tallystick.boundary.provider import Outcome, OutcomeKind
 from tallystick.ledger.journal import balances
 from tallystick.ledger.statement import read_statement
 from tallystick.reconciliation.model import BreakType
@@ -269,6 +269,27 @@ def test_a_charge_in_the_settlement_that_we_do_not_know_is_a_break(world: World)
     with reading(world.engine) as connection:
         assert balances(connection)["provider_fees", "USD"] == 95  # none for a charge that is not ours
         assert run_checks(connection) == []
+
+
+def test_a_customer_who_paid_twice_has_the_second_payment_in_suspense_and_owes_nothing(world: World) -> None:
+    world.until_invoiced()
+    world.provider.dispatch()
+    (attempt, *_) = world.provider.ledger.attempts()
+    second = Outcome(OutcomeKind.SUCCEEDED, "ch_second", amount_minor=attempt.amount_minor, currency="usd")
+    for _ in range(2):  # a webhook comes again
+        with world.engine.begin() as connection:
+            notice = Notice(PROVIDER, second, provider_key=attempt.provider_key)
+            world.provider.ledger.tell(connection, notice, on_outcome)
+    with reading(world.engine) as connection:
+        booked = balances(connection)
+        assert run_checks(connection) == []
+    assert booked["suspense", "USD"] == -attempt.amount_minor
+    assert booked["provider_clearing", "USD"] == DIRECT.amount_minor + attempt.amount_minor
+    assert booked["receivable", "USD"] == 0
+    assert world.count("tallystick_outbox") == 5
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE tallystick_effect_suspense SET amount_minor = amount_minor + 1"))
+        assert [finding.invariant for finding in run_checks(connection)] == [7, 7]
 
 
 def test_a_cent_less_in_the_books_fails_the_certificate(world: World) -> None:

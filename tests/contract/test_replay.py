@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import WAIT_S, admin, eventually, make_topic, producer
 from tests.support.pipeline import REPOSITORY, RunningLoop
-from tests.support.replay_app import shop
+from tests.support.replay_app import shop, summing
 from typer.testing import CliRunner
 
 from tallystick.cli.main import app as command
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.ids import derived_id, deterministic_id, parse_event_id
-from tallystick.pipeline import App, Output, Record
+from tallystick.pipeline import App, Output, Record, WorkerConfig, run_worker
 from tallystick.pipeline import kafka_client as clients
 from tallystick.pipeline.replay import REPLACES_HEADER, REPLAY_HEADER, REVISION_HEADER, Replay, Span, Survey, Verdict
 from tallystick.pipeline.replay import writer as writing
@@ -230,3 +231,34 @@ def test_the_command_shows_what_would_change_and_applies_it(
     document = json.loads(applied.stdout)
     assert document["applied"] == 4
     assert document["outputs"] == {"same": 2, "changed": 3, "new": 1, "gone": 1, "failed": 0}
+
+
+def test_a_step_with_state_is_rebuilt_from_the_beginning_and_compared_in_the_span(kafka: Cluster, names: Names) -> None:
+    prefix, kept = names("sums"), {"retention.ms": "-1"}
+    source = make_topic(kafka.bootstrap, f"{prefix}-in", partitions=2, config=kept)
+    target = make_topic(kafka.bootstrap, f"{prefix}-out", partitions=2, config=kept)
+    client = producer(kafka.bootstrap)
+    for number, stamp in INPUT:
+        client.produce(source, b"%d" % number, b"key-%d" % (number % 2), number % 2, timestamp=stamp)
+    assert client.flush(WAIT_S) == 0
+    settings, stop = {"bootstrap.servers": kafka.bootstrap}, threading.Event()
+    before = summing(prefix, mended=False)
+    worker = threading.Thread(
+        target=lambda: run_worker(before, WorkerConfig(bootstrap=kafka.bootstrap, slot="w"), stop=stop)
+    )
+    worker.start()
+    eventually(lambda: len(list(clients.read_to_end(settings, [target]))) == len(INPUT))
+    stop.set()
+    worker.join()
+    assert counted(Replay(before, settings, name="same", span=MARCH).survey()) == {"same": 6}
+    # 2 was in February: every sum of even numbers since then is larger by one. Odd ones are what they were.
+    found: dict[Verdict, list[int]] = {}
+    mended = Replay(summing(prefix, mended=True), settings, name="march", span=MARCH)
+    mended.survey(lambda one: found.setdefault(one.verdict, []).append(int(one.record.value or b"")))
+    assert {verdict: sorted(some) for verdict, some in found.items()} == {
+        Verdict.SAME: [3, 5, 7],
+        Verdict.CHANGED: [4, 6, 8],
+    }
+    assert mended.apply().applied == 3
+    sums = [int(one.value or b"") for one in written_by_replays(clients.read_to_end(settings, [target]))]
+    assert sums == [2 + 1 + 4, 2 + 1 + 4 + 12 + 6, 2 + 1 + 4 + 12 + 6 + 8]

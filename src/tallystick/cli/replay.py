@@ -61,7 +61,8 @@ def replay(
     same is not written again, so nothing downstream happens twice. If it is killed, run it again: it goes on where it
     ended, and repeats nothing.
 
-    Steps with state, and steps with effects outside Kafka, are refused, with what to do instead.
+    The state of a step is built up again from the beginning of its input. Joins, and steps with effects outside Kafka,
+    are refused, with what to do instead.
 
       tallystick replay shop:app --step rate --from 2026-03-01 --to 2026-04-01
 

@@ -29,6 +29,7 @@ from tallystick.pipeline.records import Output, Record
 from tallystick.pipeline.replay.corrections import correction, told_late
 from tallystick.pipeline.replay.findings import Counts, Finding, Standing, Verdict, compare
 from tallystick.pipeline.replay.obstacles import Obstacles
+from tallystick.pipeline.replay.rebuilding import Rebuilt
 from tallystick.pipeline.replay.scope import Scope, Span, scope
 from tallystick.pipeline.replay.writer import Writer
 from tallystick.pipeline.replay.written import Written
@@ -96,6 +97,7 @@ class Replay:
         self._name = name
         self._span = span
         self._cluster = Cluster(self._settings)
+        self._cluster_id: str | None = None
         self._patience = Patience(SystemClock(), threading.Event(), _PATIENCE_MS)
 
     def survey(self, tell: Tell = lambda _finding: None, progress: Progress = lambda *_: None) -> Survey:
@@ -132,14 +134,15 @@ class Replay:
 
     def _look(self, written: Written, tell: Tell, progress: Progress) -> Survey:
         sources, targets = self._topics()
-        within = scope(self._span, self._group, sources, self._cluster, self._patience)
+        rebuilds = self._step.state is not None
+        within = scope(self._span, self._group, sources, self._cluster, self._patience, from_beginning=rebuilds)
         found = Survey(self._name, self._step.name, within)
-        self._index(written, targets, progress)
+        bounds = self._bounds(targets)
+        self._index(written, targets, bounds, progress)
         for finding in self._findings(found, sources, frozenset(targets), written, progress, PARTS[1]):
             found.obstacles.look_at(finding)
             found.counts.add(finding)
             tell(finding)
-        bounds = self._bounds(targets)
         settings = self._topic_settings(targets)
         found.obstacles.look_at_topics(bounds, settings, now_ms=time.time_ns() // 1_000_000)
         found.readers = tuple(readers(self._app, found.counts))
@@ -184,8 +187,13 @@ class Replay:
     def _topic_settings(self, topics: Mapping[str, TopicFacts]) -> Mapping[str, Mapping[str, str]]:
         return self._patience.call("topics' settings", lambda: self._cluster.topic_settings(topics)) if topics else {}
 
-    def _index(self, written: Written, targets: Mapping[str, TopicFacts], progress: Progress) -> None:
-        bounds = self._bounds(targets)
+    def _index(
+        self,
+        written: Written,
+        targets: Mapping[str, TopicFacts],
+        bounds: Mapping[Partition, tuple[int, int]],
+        progress: Progress,
+    ) -> None:
         of = sum(end - first for first, end in bounds.values())
         ids = self._ids(targets)
         for messages in read_ranges(self._settings, bounds):
@@ -193,8 +201,9 @@ class Replay:
             progress(PARTS[0], len(messages), of)
 
     def _ids(self, topics: Mapping[str, TopicFacts]) -> EventIds:
-        cluster_id = self._patience.call("cluster", self._cluster.cluster_id)
-        return EventIds(cluster_id, {name: facts.topic_id for name, facts in topics.items()})
+        if self._cluster_id is None:
+            self._cluster_id = self._patience.call("cluster", self._cluster.cluster_id)
+        return EventIds(self._cluster_id, {name: facts.topic_id for name, facts in topics.items()})
 
     def _findings(
         self,
@@ -205,22 +214,37 @@ class Replay:
         progress: Progress,
         part: str,
     ) -> Iterator[Finding]:
-        ids, within = self._ids(sources), survey.scope
-        processor = self._step.factory()
-        try:
+        ids, within, span = self._ids(sources), survey.scope, self._span
+        with ExitStack() as closing:
+            state = self._state(within)
+            if state is not None:
+                closing.enter_context(state)
+            processor = self._processor(state)
+            closing.callback(processor.close)
             for messages in read_ranges(self._settings, within.ranges):
-                chosen_ones = [message for message in messages if self._span.holds(message)]
-                for start in range(0, len(chosen_ones), _BATCH):
-                    for record, outputs in _results(processor, ids, chosen_ones[start : start + _BATCH]):
+                going = messages if state is not None else [one for one in messages if span.holds(one.timestamp()[1])]
+                for start in range(0, len(going), _BATCH):
+                    for record, outputs in _results(processor, ids, going[start : start + _BATCH]):
+                        if not span.holds(record.timestamp_ms):
+                            continue  # it was needed for the state
                         survey.counts.records += 1
                         if isinstance(outputs, BaseException):
                             yield Finding(Verdict.FAILED, record, record.event_id, cause=repr(outputs))
                             continue
                         self._check(outputs, targets)
                         yield from compare(record, outputs, self._step.name, written.standing)
+                    if state is not None:
+                        state.keep()
                 progress(part, len(messages), within.offsets)
-        finally:
-            processor.close()
+
+    def _state(self, within: Scope) -> Rebuilt | None:
+        plan = self._step.state
+        numbers = {number for _, number in within.ranges}
+        return None if plan is None else Rebuilt(plan, group=self._group, numbers=numbers)
+
+    def _processor(self, state: Rebuilt | None) -> Processor:
+        plan = self._step.state
+        return self._step.factory() if plan is None or state is None else plan.factory(state.lane)
 
     def _check(self, outputs: Sequence[Output], targets: frozenset[str]) -> None:
         for output in outputs:
@@ -240,12 +264,12 @@ def chosen(app: App, name: str | None) -> Step:
     step = steps.get(name) if name is not None else next(iter(steps.values()), None)
     if step is None:
         raise ConfigurationError(f"application {app.name!r} has no step {name!r}", remedy=f"There are {sorted(steps)}")
-    if step.state is not None:
+    if step.state is not None and len(step.sources) > 1:
         raise ConfigurationError(
-            f"step {step.name!r} keeps state, or joins, or has windows: what it made of a record depends on all "
-            "records before it, and a range does not bring them back",
-            remedy="Run it under another --group and name from the beginning of its input, into topics of its own, "
-            "and compare those; or replay the step before it, whose corrections this one then reads",
+            f"step {step.name!r} keeps state and reads {list(step.sources)}: what it made of a record depends on how "
+            "far it had read the other topics, and that does not come back",
+            remedy="Replay the step before it, whose corrections this one then reads; or run it under another --group "
+            "and name from the beginning of its input, into topics of its own, and compare those",
         )
     if not step.is_function:
         raise ConfigurationError(

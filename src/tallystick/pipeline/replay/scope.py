@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline.kafka_client import Cluster, Partition
 from tallystick.pipeline.patience import Patience
-from tallystick.pipeline.polled import Message
 from tallystick.pipeline.starts import TopicFacts
 
 Bounds = Mapping[Partition, tuple[int, int]]
@@ -25,8 +24,8 @@ class Span:
     to_ms: int | None = None
     partitions: frozenset[int] | None = None
 
-    def holds(self, message: Message) -> bool:
-        stamp = message.timestamp()[1]
+    def holds(self, stamp: int) -> bool:
+        """Whether a record of this time is in it."""
         return (self.from_ms is None or stamp >= self.from_ms) and (self.to_ms is None or stamp < self.to_ms)
 
 
@@ -46,8 +45,19 @@ class Scope:
         return sum(end - first for first, end in self.ranges.values())
 
 
-def scope(span: Span, group: str, sources: Mapping[str, TopicFacts], cluster: Cluster, patience: Patience) -> Scope:
-    """``ConfigurationError`` if the group has processed nothing of the sources."""
+def scope(
+    span: Span,
+    group: str,
+    sources: Mapping[str, TopicFacts],
+    cluster: Cluster,
+    patience: Patience,
+    *,
+    from_beginning: bool,
+) -> Scope:
+    """``ConfigurationError`` if the group has processed nothing of the sources.
+
+    ``from_beginning``: what is before the span is read as well, and has to be there.
+    """
     places = [
         (topic, number)
         for topic, facts in sorted(sources.items())
@@ -62,14 +72,20 @@ def scope(span: Span, group: str, sources: Mapping[str, TopicFacts], cluster: Cl
             remedy="Give the --group that the application runs with; 'tallystick groups list' shows all",
         )
     bounds = patience.call("ends", lambda: cluster.bounds(places))
-    firsts = _firsts(span, places, cluster, patience)
+    firsts = None if from_beginning else _firsts(span, places, cluster, patience)
     ranges, notes = {}, []
     for place in places:
         log_start, high_watermark = bounds[place]
-        first = log_start if firsts.get(place) is None else max(log_start, firsts[place])
+        # A partition without a record of that time or later has nothing of the span.
+        first = log_start if firsts is None else max(log_start, firsts.get(place, high_watermark))
         end = min(committed.get(place, log_start), high_watermark)
         if end > first:
             ranges[place] = (first, end)
+        if log_start > 0 and from_beginning:
+            raise ConfigurationError(
+                f"{place[0]}-{place[1]} begins at offset {log_start}, and state is made of all records from the first",
+                remedy="Replay the step before this one, or choose another --partition",
+            )
         if log_start > 0 and first == log_start:
             notes.append(f"{place[0]}-{place[1]} begins at offset {log_start}: what was before it is deleted")
         if (ahead := high_watermark - committed.get(place, log_start)) > 0:
@@ -77,8 +93,10 @@ def scope(span: Span, group: str, sources: Mapping[str, TopicFacts], cluster: Cl
     return Scope(ranges, tuple(notes))
 
 
-def _firsts(span: Span, places: Iterable[Partition], cluster: Cluster, patience: Patience) -> dict[Partition, int]:
+def _firsts(
+    span: Span, places: Iterable[Partition], cluster: Cluster, patience: Patience
+) -> dict[Partition, int] | None:
     from_ms = span.from_ms
     if from_ms is None:
-        return {}
+        return None
     return patience.call("offsets by time", lambda: cluster.offsets_at(places, from_ms))

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.pipeline.fakes import Copy, record
 
 from tallystick.errors import ConfigurationError
-from tallystick.pipeline import App, Store, Topic
+from tallystick.pipeline import App, Table, Topic
 from tallystick.pipeline.records import Output
 from tallystick.pipeline.replay.findings import Counts, Finding, Verdict
 from tallystick.pipeline.replay.obstacles import Obstacles
@@ -29,15 +29,16 @@ def with_steps(*names: str) -> App:
     return app
 
 
-def stateful() -> App:
+def joining() -> App:
     app = App("shop")
-    app.step(source=SOURCE, name="rate", state=[Store("s", key=str, value=int)])(lambda _event, _context: None)
+    app.join(left=SOURCE, right=TARGET, within=timedelta(days=1), name="rate")(lambda _left, _right, _context: None)
     return app
 
 
-def deduplicating() -> App:
+def with_a_table() -> App:
     app = App("shop")
-    app.step(source=SOURCE, name="rate", deduplicate=timedelta(days=1))(lambda _event, _context: None)
+    table = Table("names", TARGET, key=str)
+    app.step(source=SOURCE, name="rate", tables=[table])(lambda _event, _context: None)
     return app
 
 
@@ -53,8 +54,8 @@ def with_effect() -> App:
         (with_steps("a", "b"), None, r"several steps.*\['a', 'b'\]"),
         (with_steps("a"), "c", r"no step 'c'"),
         (with_steps(), None, "no step"),
-        (stateful(), None, "keeps state.*replay the step before it"),
-        (deduplicating(), None, "keeps state"),
+        (joining(), None, "keeps state and reads.*Replay the step before it"),
+        (with_a_table(), None, "keeps state and reads"),
         (with_effect(), None, "effects outside Kafka.*Replay the step before it"),
     ],
 )

@@ -34,6 +34,7 @@ def contests(scale: float, classes: Path, quix: str | None) -> list[Contest]:
     streams = programs.Java(classes)
     others = [
         Entry("by hand, tuned, one header", hand.tuned_with_header),
+        Entry("by hand, tuned, calm collector", hand.tuned_and_calm),
         Entry("by hand, plain", hand.plain, share=0.5),
         Entry(_STREAMS, streams.rate, begins_anew=True),
         Entry("aiokafka", programs.aiokafka, share=0.25, begins_anew=True),

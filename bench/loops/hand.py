@@ -14,6 +14,8 @@ from bench.loops.job import Event, Job, rated
 from bench.speed.site import TIMEOUT_S, client
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from tallystick.pipeline import calm_collector
+
 _ID = b"0b1f7a4e-7d3c-8c2a-9f10-2f4f5d1f9a77"
 
 Write = Callable[[Producer, str, Sequence[Message]], None]
@@ -28,6 +30,12 @@ def tuned(job: Job) -> None:
         producer.produce_batch(target, batch)
 
     loop(job, write)
+
+
+def tuned_and_calm(job: Job) -> None:
+    """``tuned`` with the collector as a worker has it."""
+    with calm_collector(job.batch_records):
+        tuned(job)
 
 
 def tuned_with_header(job: Job) -> None:

@@ -19,6 +19,7 @@ from tallystick.pipeline import (
     Processor,
     Topic,
     WorkerConfig,
+    calm_collector,
     emit,
     emit_each,
 )
@@ -62,16 +63,17 @@ def _run(job: Job, lanes: int, factory: Callable[[], Processor]) -> None:
         batch_records=job.batch_records,
         lanes=lanes,
     )
-    run_loop(job, loop)
+    run_loop(job, loop, lanes)
 
 
-def run_loop(job: Job, loop: ExactlyOnceLoop | StepLoop) -> None:
-    """In a thread, until all is committed; raises what it raised."""
+def run_loop(job: Job, loop: ExactlyOnceLoop | StepLoop, lanes: int) -> None:
+    """In a thread, as a worker does, until all is committed; raises what it raised."""
     raised: list[BaseException] = []
 
     def run() -> None:
         try:
-            loop.run()
+            with calm_collector(job.batch_records * lanes):
+                loop.run()
         except BaseException as error:  # noqa: BLE001  # raised below
             raised.append(error)
 
@@ -96,4 +98,4 @@ def run_app(app: App, job: Job, lanes: int) -> None:
         producer_config={"queue.buffering.max.messages": 1_000_000, "log_level": 3, **job.producer_settings},
     )
     (plan,) = plans(app, config)
-    run_loop(job, StepLoop(plan))
+    run_loop(job, StepLoop(plan), lanes)

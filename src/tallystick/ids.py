@@ -92,6 +92,7 @@ _VERSION_AT: Final = 14
 _NUMBER_BITS: Final = 48
 _NUMBER_MASK: Final = (1 << _NUMBER_BITS) - 1
 _LOW_BITS: Final = 12
+_LOW_MASK: Final = (1 << _LOW_BITS) - 1
 _LOW: Final = tuple(f"{low:03x}" for low in range(1 << _LOW_BITS))
 
 
@@ -173,7 +174,10 @@ class PositionIds:
 
     def _numbered(self, offsets: Sequence[int], place: tuple[str, int] | None) -> list[EventId]:
         """All but the last three digits are the same for 4,096 offsets in a row."""
-        if list(offsets) != sorted(offsets):
+        if not offsets:
+            return []
+        gapless = list(offsets) == list(range(offsets[0], offsets[0] + len(offsets)))  # as they mostly are
+        if not gapless and list(offsets) != sorted(offsets):
             raise ValueError("offsets of one partition that do not ascend")
         ids: list[EventId] = []
         start = 0
@@ -184,7 +188,11 @@ class PositionIds:
             if place is not None:
                 family = _derived_family(family, *place)
             head = f"{family}{first & (_NUMBER_MASK >> _LOW_BITS):09x}"
-            ids += cast("list[EventId]", [head + _LOW[offset & 0xFFF] for offset in offsets[start:end]])
+            if gapless:
+                low = offsets[start] & _LOW_MASK
+                ids += cast("list[EventId]", [head + digits for digits in _LOW[low : low + end - start]])
+            else:
+                ids += cast("list[EventId]", [head + _LOW[offset & _LOW_MASK] for offset in offsets[start:end]])
             start = end
         return ids
 

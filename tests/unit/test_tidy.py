@@ -24,7 +24,7 @@ CATCHES_EVERYTHING: Final[dict[str, tuple[int, str]]] = {
     "pipeline/async_functions.py": (1, "user code: any failure is the record's, and bounded"),
     "pipeline/batch_functions.py": (1, "some value of a batch does not decode: one by one shows which"),
     "pipeline/errands.py": (1, "kept, and raised where it was asked for"),
-    "pipeline/functions.py": (2, "user code: any failure is the record's, and bounded; its first try, and the others"),
+    "pipeline/functions.py": (3, "user code: any failure is the record's, and bounded; a row, one, its tries"),
     "pipeline/kafka_client/consumer.py": (2, "a callback of librdkafka: kept, and raised by the poll that called it"),
     "pipeline/kafka_client/registry.py": (1, "a serde's error: told apart, and raised as what it means"),
     "pipeline/lane.py": (1, "the edge of a thread: kept, and raised by the polling thread"),

@@ -16,6 +16,7 @@ A minimal application::
 from __future__ import annotations
 
 from tallystick.pipeline.app import App, Step
+from tallystick.pipeline.collector import calm_collector
 from tallystick.pipeline.context import BatchContext, Context, Emit, Emits, emit, emit_each
 from tallystick.pipeline.declared import Effect, Idempotent, UnsafeEffect
 from tallystick.pipeline.exactly_once_loop import ExactlyOnceLoop
@@ -81,6 +82,7 @@ __all__ = [
     "Window",
     "Windows",
     "WorkerConfig",
+    "calm_collector",
     "emit",
     "emit_each",
     "run_worker",

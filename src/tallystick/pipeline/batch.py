@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, pairwise
-from operator import ne
+from itertools import pairwise
 
 from tallystick.ids import EVENT_ID_HEADER, EventId, PositionIds, parse_event_id
-from tallystick.pipeline.polled import Message, MessageHeaders, Polled, Run
+from tallystick.pipeline.polled import Message, MessageHeaders, Polled, Run, edges
 from tallystick.pipeline.records import Record
 
 
@@ -63,20 +62,14 @@ class EventIds:
         return Batch(Polled(messages, runs, headers, given), rejected, positions, runs)
 
     def _runs(self, messages: Sequence[Message]) -> list[Run]:
-        """Where topic or partition changes. librdkafka hands out many messages of one partition in a row."""
         if not messages:
             return []
         kind = type(messages[0])
         partitions, offsets = list(map(kind.partition, messages)), list(map(kind.offset, messages))
-        count = len(messages)
-        cuts = {*compress(range(1, count), map(ne, partitions, partitions[1:]))}
-        if self._only is None:
-            topics = list(map(kind.topic, messages))
-            cuts.update(compress(range(1, count), map(ne, topics, topics[1:])))
-        edges = [0, *sorted(cuts), count]
+        topics = () if self._only else (list(map(kind.topic, messages)),)
         return [
             Run(self._only or messages[start].topic(), partitions[start], offsets[start:end], self.of_partition)
-            for start, end in pairwise(edges)
+            for start, end in pairwise(edges(partitions, *topics))
         ]
 
 

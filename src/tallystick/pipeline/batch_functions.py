@@ -64,8 +64,7 @@ class BatchFunctionProcessor:
     def _events(self, records: Polled) -> tuple[list[Any], Polled, list[tuple[int, Poisoned]]]:
         """The values, the records that they are of, and the others with their indexes."""
         try:
-            values = zip(self._sources.decoders(records), records.values, strict=True)
-            return [decode(value) for decode, value in values], records, []
+            return list(self._sources.events(records)), records, []
         except TallystickError:
             raise
         except Exception:  # noqa: BLE001  # some value does not decode: one by one shows which

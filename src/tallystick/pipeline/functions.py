@@ -8,8 +8,9 @@ nothing behind, because its outputs are kept only when it returns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
-from typing import Any, ClassVar
+from itertools import count, repeat
+from operator import attrgetter
+from typing import Any, ClassVar, Final
 
 from tallystick.errors import TallystickError
 from tallystick.ids import EventId, derived_id
@@ -54,34 +55,38 @@ class FunctionProcessor:
         return [self.process_all(Polled.of([record])).of_one() for record in records]
 
     def process_all(self, records: Polled) -> Results:
-        """The same for all records at once. The loop is what every record goes through: nothing in it is for show."""
+        """The same for all records at once. It is what every record goes through: nothing in it is for show."""
         step, function, state = self._step, self._function, self._state
+        first_ids, inherited = records.derived_ids(step, 0), records.inherited_stamps
+        done, raised = self._in_a_row(records) if state is None else ([], None)
+        if len(done) == len(records) and _are_plain(done):
+            return Results(Numbered(done, first_ids, inherited))
         partitions = () if state is None else records.partitions
         emits: list[Emit] = []
         ids: list[EventId] = []
         stamps: list[int] = []
         poisoned: list[tuple[int, Poisoned]] = []
-        first_ids, decoders = records.derived_ids(step, 0), self._sources.decoders(records)
-        values = zip(count(), first_ids, decoders, records.values, records.inherited_stamps)
+        values = zip(count(), first_ids, self._sources.decoders(records), records.values, inherited)
         for index, first_id, decode, value, stamp in values:
             before = len(emits)
             try:
                 stores = None if state is None else state.begin(partitions[index])
-                returned = function(decode(value), Context(records, index, step, stores))
+                if index < len(done):
+                    returned = done[index]
+                elif raised is not None:
+                    error, raised = raised, None
+                    raise error  # noqa: TRY301  # it was raised by this record's call
+                else:
+                    returned = function(decode(value), Context(records, index, step, stores))
                 if isinstance(returned, Emit):
                     emits.append(returned)
                     ids.append(returned.event_id or first_id)
                     stamps.append(stamp)
                 elif returned is not None:
-                    number = 0
-                    for one in returned:
-                        if not isinstance(one, Emit):
-                            raise _no_emit(step, one)  # noqa: TRY301  # as if the function had
-                        derived = derived_id(records.event_ids[index], step, number) if number else first_id
-                        emits.append(one)
-                        ids.append(one.event_id or derived)
-                        stamps.append(stamp)
-                        number += 1  # noqa: SIM113  # enumerate would make a tuple for each
+                    some = emitted(returned, step)
+                    emits += some
+                    ids += [some[0].event_id or first_id] if len(some) == 1 else self._ids(some, records, index)
+                    stamps += [stamp] * len(some)
                 if stores is not None:
                     stores.keep(records.event_ids[index])
             except TallystickError:
@@ -93,12 +98,35 @@ class FunctionProcessor:
                     poisoned.append((before, again))
                 else:
                     emits += again
-                    ids += numbered(again, records.event_ids[index], step)
+                    ids += self._ids(again, records, index)
                     stamps += [stamp] * len(again)
         return Results(Numbered(emits, ids, stamps), poisoned)
 
+    def _in_a_row(self, records: Polled) -> tuple[list[Any], Exception | None]:
+        """What the function returns for the first records, and what it raised for the one behind them.
+
+        A loop in C over decoding, contexts and calls, which ends at the first failure. It begins once the first record
+        has shown that the function returns what it emits. One that yields works while it is asked for its records, and
+        has to be asked before it is called for the next event.
+        """
+        contexts = map(Context, repeat(records), range(len(records)), repeat(self._step))
+        calls = map(self._function, self._sources.events(records), contexts)
+        returned: list[Any] = []
+        try:
+            returned.append(next(calls))
+            if isinstance(returned[0], Emit):
+                returned.extend(calls)  # what was returned before a failure stays in the list
+        except TallystickError:
+            raise
+        except Exception as error:  # noqa: BLE001  # user code, as in process_all
+            return returned, error
+        return returned, None
+
     def close(self) -> None:
         """A function holds nothing."""
+
+    def _ids(self, emits: Sequence[Emit], records: Polled, index: int) -> list[EventId]:
+        return numbered(emits, records.event_ids[index], self._step)
 
     def _again(self, records: Polled, index: int, error: Exception) -> list[Emit] | Poisoned:
         """After the first failure: whose fault it was, and the tries that are left."""
@@ -148,6 +176,14 @@ def emitted(returned: Any, step: str) -> list[Emit]:
 def numbered(emits: Iterable[Emit], parent: EventId, step: str) -> list[EventId]:
     """The ids of one input's outputs: their own, or derived by their place."""
     return [one.event_id or derived_id(parent, step, ordinal) for ordinal, one in enumerate(emits)]
+
+
+_OWN_ID: Final = attrgetter("event_id")
+
+
+def _are_plain(returned: Sequence[Any]) -> bool:
+    """Whether these are records without ids of their own, one for each input."""
+    return set(map(type, returned)) == {Emit} and not any(map(_OWN_ID, returned))
 
 
 def _no_emit(step: str, one: object) -> TypeError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import structlog
@@ -25,7 +26,7 @@ from tallystick.pipeline.intake import Doorbell, Intake
 from tallystick.pipeline.kafka_client import Partition
 from tallystick.pipeline.lane import Lane, LanePositions
 from tallystick.pipeline.making import Making
-from tallystick.pipeline.polled import Message
+from tallystick.pipeline.polled import Message, edges
 from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS
 
 log = structlog.get_logger(__name__)
@@ -137,8 +138,9 @@ class Lanes:
         lanes = self._lanes
         parcels: list[list[Message]] = [[] for _ in lanes]
         count = len(lanes)
-        for message in messages:
-            parcels[lane_of(message.partition(), count)].append(message)
+        partitions = list(map(type(messages[0]).partition, messages))
+        for start, end in pairwise(edges(partitions)):
+            parcels[lane_of(partitions[start], count)] += messages[start:end]
         for lane, parcel in zip(lanes, parcels, strict=True):
             if parcel:
                 lane.intake.put(parcel)

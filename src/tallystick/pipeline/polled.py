@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import compress
+from operator import itemgetter, ne
 from typing import Protocol, overload
 
 from tallystick.ids import EventId, PositionIds, derived_ids
@@ -30,6 +31,18 @@ class Message(Protocol):
     def value(self) -> bytes | None: ...
     def headers(self) -> MessageHeaders | None: ...
     def timestamp(self) -> tuple[int, int]: ...
+
+
+def edges(column: Sequence[object], *others: Sequence[object]) -> list[int]:
+    """Where the value of a column changes, with both ends. librdkafka hands out many messages of a partition in a row.
+
+    With ``others`` where any of them does, too. Columns are not empty.
+    """
+    count = len(column)
+    cuts = {*compress(range(1, count), map(ne, column, column[1:]))}
+    for other in others:
+        cuts.update(compress(range(1, count), map(ne, other, other[1:])))
+    return [0, *sorted(cuts), count]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ Owns: ``Sources``. Must not know: what the function does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
+from operator import call
 from typing import Any
 
 from tallystick.pipeline.polled import Polled
@@ -24,8 +25,15 @@ class Sources:
         # None goes to ``decode``, which says what is wrong; so an undecodable value raises here, whatever it is.
         self._decoders: dict[str, Decode] = {topic.name: topic.decode_bytes for topic in topics}
 
+    def events(self, records: Polled) -> Iterator[Any]:
+        """Each record's value, decoded when it is asked for. What that raises, ``event`` tells in full."""
+        if len(self._decoders) == 1:
+            (decode,) = self._decoders.values()
+            return map(decode, records.values)
+        return map(call, self.decoders(records), records.values)
+
     def decoders(self, records: Polled) -> Iterable[Decode]:
-        """For each record what decodes its value. What that raises, ``event`` tells in full."""
+        """For each record what decodes its value."""
         if len(self._decoders) > 1:
             return map(self._decoders.__getitem__, records.topics)
         return repeat(next(iter(self._decoders.values()), _as_it_is), len(records))

@@ -21,6 +21,7 @@ import structlog
 
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.pipeline.app import App
+from tallystick.pipeline.collector import calm_collector
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.policy import StoppedByPolicy
 from tallystick.pipeline.references import load_attribute
@@ -82,7 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
         app = load_app(options.app)
         if options.guarantee:
             app.guarantee = Guarantee(options.guarantee)
-        run_worker(app, _config(options), stop=stopping)
+        with calm_collector(options.batch_records * options.lanes):
+            run_worker(app, _config(options), stop=stopping)
     except FencedError as error:
         log.error("fenced", error=str(error))  # noqa: TRY400  # the message is for a person
         return Exit.FENCED

@@ -18,11 +18,21 @@ from sqlalchemy.exc import OperationalError
 from tests.support.boundary import ScriptedProvider, emitted, record, request_of, success
 from typer.testing import CliRunner
 
-from tallystick.boundary import EffectDispatcher, EffectLedger, SqlEffect, create_tables, open_database, schema
+from tallystick.boundary import (
+    EffectDispatcher,
+    EffectLedger,
+    SqlEffect,
+    add_to_outbox,
+    create_tables,
+    open_database,
+    schema,
+)
 from tallystick.boundary.conflicts import refused_bodies
 from tallystick.boundary.erasure import erase, holdings
 from tallystick.boundary.erasure.subject_keys import ERASED, SubjectKeys
 from tallystick.boundary.erasure_tables import erasure, subject_key
+from tallystick.boundary.outbox_lease import take
+from tallystick.boundary.stored_outputs import decode_headers
 from tallystick.boundary.webhooks import StripeWebhook, WebhookProcessor, WebhookStore
 from tallystick.boundary.webhooks.formats import WebhookEvent
 from tallystick.cli.main import app
@@ -210,6 +220,27 @@ def test_a_webhook_is_stored_sealed_read_plain_and_erased_once_it_is_processed(e
     assert [stored.event.body for stored in store.entries()] == [ERASED]
 
 
+def test_a_record_in_the_outbox_is_published_plain_and_erased_once_it_is_published(engine: Engine) -> None:
+    sent = Output("greeted", b"Ada", NAME, ADA.event_id, (("who", b"Lovelace"),))
+    gone = Output("greeted", b"Ada", None, BOB.event_id)
+    with engine.begin() as connection:
+        assert add_to_outbox(connection, [sent, gone], subject="ada@example.org") == 2
+        assert add_to_outbox(connection, [sent], subject="ada@example.org") == 0
+    assert b"Lovelace" not in everything_stored(engine)
+    with pytest.raises(ConfigurationError, match="2 records that are not published"):
+        forget_ada(engine)
+    lease = take(engine, "outbox", "test", now_ms=NOW_MS, lease_ms=1_000, at_once=True, incarnation="1")
+    assert lease is not None
+    batch = lease.begin(NOW_MS, done=None, limit=10, note="n")
+    assert batch is not None
+    assert [(row["record_key"], row["record_value"]) for row in batch.rows] == [(b"Ada", NAME), (b"Ada", None)]
+    assert decode_headers(batch.rows[0]["headers"], place="") == sent.headers
+    lease.mark(batch, NOW_MS)
+    assert holdings(engine, "ada@example.org").rows["tallystick_outbox"] == 2
+    forget_ada(engine)
+    assert holdings(engine, "ada@example.org").key_ids == ()
+
+
 def test_who_erased_what_and_why_is_kept_and_a_second_time_is_refused(engine: Engine, effect: SqlEffect) -> None:
     effect.process([ADA])
     forget_ada(engine)
@@ -232,6 +263,7 @@ def test_the_command_shows_first_and_erases_when_told(database_url: str, engine:
         "tallystick_effect_attempt": 0,
         "tallystick_effect_suspense": 0,
         "tallystick_webhook_in": 0,
+        "tallystick_outbox": 0,
     }
     assert isinstance(
         run(app, ["erase", "ada@example.org", "--database", database_url, "--execute"]).exception, ConfigurationError

@@ -10,20 +10,23 @@ number would be used again by a database that was restored, and by another one u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, select, update
 
 from tallystick.boundary import schema
 from tallystick.boundary.database import reading
+from tallystick.boundary.erasure.subject_keys import Opener
+from tallystick.boundary.outbox import outbox_place
 from tallystick.boundary.statements import insert
 from tallystick.errors import FencedError
 
 _relay = schema.outbox_relay.c
 _outbox = schema.outbox.c
 
-Rows = Sequence[RowMapping]
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,14 @@ class Lease:
             .where(_outbox.published_at_ms.is_(None), _outbox.batch == number)
             .order_by(_outbox.sequence)
         )
-        return connection.execute(query).mappings().all()
+        opener = Opener(connection)
+        return [_opened(opener, row) for row in connection.execute(query).mappings()]
+
+
+def _opened(opener: Opener, row: RowMapping) -> Mapping[str, Any]:
+    parts = {"record_key": "key", "record_value": "value", "headers": "headers"}
+    plain = {name: opener.opened(row[name], place=outbox_place(part, row["event_id"])) for name, part in parts.items()}
+    return {**row, **plain}
 
 
 def has_rows(engine: Engine) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine, RowMapping, func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.boundary import schema
@@ -235,7 +235,7 @@ class OutboxRelay:
         self._done = None
 
 
-def _output(row: RowMapping) -> Output:
+def _output(row: Mapping[str, Any]) -> Output:
     return Output(
         row["topic"],
         row["record_key"],

@@ -27,9 +27,10 @@ def erase(
 ) -> None:
     """Show what is stored about a person under a key of its own; destroy the key with --execute.
 
-    Rows, ids and counts stay, and nothing runs a second time because of it. Outputs in inboxes, bytes of attempts and
-    webhooks are unreadable from then on, for everybody. It cannot be undone. Refused while an attempt of the subject is
-    not settled: its bytes may be needed. Topics of Kafka, and backups of the database, are not reached.
+    Rows, ids and counts stay, and nothing runs a second time because of it. Outputs in inboxes, bytes of attempts,
+    webhooks and published records are unreadable from then on, for everybody. It cannot be undone. Refused while
+    something of the subject is under way: an attempt that is not settled may need its bytes. Topics of Kafka, and
+    backups of the database, are not reached.
     """
     from tallystick.boundary import create_tables, open_database
     from tallystick.boundary.erasure import erase as erase_subject
@@ -59,10 +60,10 @@ def _tell(found: Holdings, *, as_json: bool) -> None:
         typer.echo(f"erased before, {when}, by {past.erased_by}: {past.sealed_rows:,} rows; {past.reason}")
     if not found.key_ids:
         typer.echo("there is no key of this subject: nothing to erase")
-    elif found.open_attempts or found.waiting_webhooks:
+    elif found.is_under_way:
         typer.echo(
             f"not yet: {found.open_attempts:,} attempts are not settled, {found.waiting_webhooks:,} webhooks are not "
-            "processed"
+            f"processed, {found.unpublished:,} records are not published"
         )
     else:
         typer.echo("add --execute and --reason to destroy the key; it cannot be undone")

@@ -3,7 +3,7 @@
 Owns: what is counted before, the one transaction, ``tallystick_erasure``. Must not know: who asks for it.
 
 What is still under way is not erased: an attempt that may have to be sent again needs its bytes, and a webhook that is
-not processed yet would be lost.
+not processed yet, or a record that is not published, would be lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, false, fu
 from tallystick.boundary import schema
 from tallystick.boundary.database import reading
 from tallystick.boundary.effects import OPEN_STATES
-from tallystick.boundary.erasure.sealed import hash_prefix
+from tallystick.boundary.erasure.sealed import hash_prefix, sealed_prefix
 from tallystick.boundary.erasure.subject_keys import SubjectKeys
 from tallystick.boundary.erasure_tables import erasure, subject_key
 from tallystick.errors import ConfigurationError
@@ -55,7 +55,13 @@ class Holdings:
     rows: Mapping[str, int]
     open_attempts: int
     waiting_webhooks: int
+    unpublished: int
+    """Rows of the outbox that Kafka does not have yet."""
     erasures: tuple[Erasure, ...]
+
+    @property
+    def is_under_way(self) -> bool:
+        return bool(self.open_attempts or self.waiting_webhooks or self.unpublished)
 
 
 def holdings(engine: Engine, subject: str) -> Holdings:
@@ -121,10 +127,11 @@ def _check(found: Holdings, subject: str) -> None:
             f"there is no key of subject {subject!r}",
             remedy="It was erased before, or nothing was sealed under this name: give the one that your program gives",
         )
-    if found.open_attempts or found.waiting_webhooks:
+    if found.is_under_way:
         raise ConfigurationError(
-            f"subject {subject!r} has {found.open_attempts} attempts that are not settled and "
-            f"{found.waiting_webhooks} webhooks that are not processed",
+            f"subject {subject!r} has {found.open_attempts} attempts that are not settled, "
+            f"{found.waiting_webhooks} webhooks that are not processed and {found.unpublished} records that are not "
+            "published",
             rule=31,
             remedy="Settle them first ('tallystick effects list'): an attempt may need its bytes again",
         )
@@ -136,6 +143,14 @@ def _holdings(connection: Connection, subject: str) -> Holdings:
     key_ids = tuple(connection.execute(live.order_by(_key.key_id)).scalars())
     attempts = _sealed(_attempt.request_hash, key_ids)
     webhooks = _sealed(_webhook.body_hash, key_ids)
+    outbox = or_(
+        false(),
+        *(
+            func.substr(column, 1, len(prefix)) == prefix
+            for prefix in map(sealed_prefix, key_ids)
+            for column in (schema.outbox.c.record_key, schema.outbox.c.record_value)
+        ),
+    )
     of_these = select(_attempt.attempt_id).where(attempts)
     rows: dict[Table, ColumnElement[bool]] = {
         schema.inbox: _sealed(schema.inbox.c.body_hash, key_ids),
@@ -143,6 +158,7 @@ def _holdings(connection: Connection, subject: str) -> Holdings:
         schema.effect_attempt: attempts,
         schema.effect_suspense: _suspense.attempt_id.in_(of_these.scalar_subquery()),
         schema.webhook_in: webhooks,
+        schema.outbox: outbox,
     }
     states = [state.value for state in OPEN_STATES]
     past = select(erasure).where(erasure.c.subject_digest == digest).order_by(erasure.c.erasure)
@@ -152,6 +168,7 @@ def _holdings(connection: Connection, subject: str) -> Holdings:
         {table.name: _count(connection, table, condition) for table, condition in rows.items()},
         _count(connection, schema.effect_attempt, and_(attempts, _attempt.state.in_(states))),
         _count(connection, schema.webhook_in, and_(webhooks, _webhook.state == "RECEIVED")),
+        _count(connection, schema.outbox, and_(outbox, schema.outbox.c.published_at_ms.is_(None))),
         tuple(
             Erasure(**{name: row[name] for name in Erasure.__dataclass_fields__})
             for row in connection.execute(past).mappings()

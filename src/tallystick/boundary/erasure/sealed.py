@@ -40,7 +40,7 @@ def seal(key: DataKey, plain: bytes, *, place: str) -> bytes:
     """The envelope of ``plain``, which opens only under the same ``place``."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    head = _MAGIC + key.key_id.to_bytes(8, "big")
+    head = sealed_prefix(key.key_id)
     nonce = os.urandom(_NONCE_BYTES)
     return head + nonce + AESGCM(key.secret[:32]).encrypt(nonce, plain, head + place.encode())
 
@@ -55,6 +55,11 @@ def unseal(key: DataKey, sealed: bytes, *, place: str) -> bytes:
         return AESGCM(key.secret[:32]).decrypt(nonce, sealed[_HEAD_BYTES + _NONCE_BYTES :], head + place.encode())
     except (InvalidTag, ValueError) as error:
         raise CorruptData("sealed bytes do not open under their key", place=place) from error
+
+
+def sealed_prefix(key_id: int) -> bytes:
+    """What everything that this key sealed begins with."""
+    return _MAGIC + key_id.to_bytes(8, "big")
 
 
 def key_id_of(raw: bytes) -> int | None:

@@ -90,6 +90,24 @@ def opened(connection: Connection, raw: bytes, *, place: str) -> bytes:
     return ERASED if key is None else unseal(key, raw, place=place)
 
 
+class Opener:
+    """Opens many sealed bytes of one transaction, and looks for each key once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._keys: dict[int, DataKey | None] = {}
+
+    def opened(self, raw: bytes | None, *, place: str) -> bytes | None:
+        """As ``opened``; None stays None."""
+        key_id = None if raw is None else key_id_of(raw)
+        if raw is None or key_id is None:
+            return raw
+        if key_id not in self._keys:
+            self._keys[key_id] = key_by_id(self._connection, key_id)
+        key = self._keys[key_id]
+        return ERASED if key is None else unseal(key, raw, place=place)
+
+
 def is_keyed(digest: str) -> bool:
     """Whether a stored hash is one that only a key can compute."""
     return key_id_of_hash(digest) is not None

@@ -134,10 +134,7 @@ class App:
             step_name = name or function.__name__
             if is_async(function):
                 if state or tables or deduplicate is not None:
-                    raise ConfigurationError(
-                        f"step {step_name!r} is async and has state: records that wait together would see it change",
-                        remedy="Keep the state in a step of its own, without async",
-                    )
+                    raise _async_with_state(step_name)
                 self._declare_async(step_name, _topics(source), function, on_error, emits, concurrency)
                 return function
             called, stores = cast("StepFunction[T]", function), list(state)
@@ -159,22 +156,30 @@ class App:
         name: str | None = None,
         on_error: ErrorPolicy = DEAD_LETTER,
         emits: Sequence[Topic[Any]] = (),
+        state: Sequence[AnyStore] = (),
     ) -> Callable[[BatchFunction[T]], BatchFunction[T]]:
         """Declare the decorated function as a step that gets all events of a batch at once.
 
         It returns one result for each of them, in their order (rule 25). What it raises blames no record: it then gets
-        the records one by one, and ``on_error`` says what becomes of the one that fails alone.
+        the records one by one, and ``on_error`` says what becomes of the one that fails alone. ``state`` lists stores,
+        which ``context[i].state`` gives it: of the partition that the i-th event came from.
         """
         sources = _topics(source)
 
         def declare(function: BatchFunction[T]) -> BatchFunction[T]:
             step_name = name or function.__name__
+            if state and is_async(function):
+                raise _async_with_state(step_name)
 
             def factory() -> Processor:
                 kind = AsyncBatchFunctionProcessor if is_async(function) else BatchFunctionProcessor
                 return kind(step_name, sources, cast("Any", function))
 
-            self._declare(step_name, sources, factory, on_error, emits, is_function=True)
+            def holding(held: LaneState) -> Processor:
+                return BatchFunctionProcessor(step_name, sources, cast("Any", function), held)
+
+            plan = self._state_plan(step_name, state, holding)
+            self._declare(step_name, sources, factory, on_error, emits, state=plan, is_function=True)
             return function
 
         return declare
@@ -348,6 +353,13 @@ class App:
             topics[topic_name] = partitions or topics.get(topic_name)
         names = tuple(dict.fromkeys(topic if isinstance(topic, str) else topic.name for topic in sources))
         self._steps[name] = Step(name, names, factory, on_error, topics, processor, state, is_function)
+
+
+def _async_with_state(step: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"step {step!r} is async and has state: records that wait together would see it change",
+        remedy="Keep the state in a step of its own, without async",
+    )
 
 
 def _topics(source: Topic[Any] | Sequence[Topic[Any]]) -> list[Topic[Any]]:

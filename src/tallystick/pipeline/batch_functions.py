@@ -19,6 +19,7 @@ from tallystick.pipeline.polled import Polled
 from tallystick.pipeline.ports import Poisoned
 from tallystick.pipeline.records import Emit, Output, Record
 from tallystick.pipeline.sources import Sources
+from tallystick.pipeline.state import BatchState, LaneState
 from tallystick.pipeline.topics import DecodeError, Topic
 
 BatchResult = Emits | Sequence[Emit | Iterable[Emit] | None]
@@ -31,11 +32,16 @@ class BatchFunctionProcessor:
     idempotent: ClassVar = Idempotent.NO_EFFECT
 
     def __init__(
-        self, step: str, sources: Sequence[Topic[Any]], function: Callable[[list[Any], BatchContext], BatchResult]
+        self,
+        step: str,
+        sources: Sequence[Topic[Any]],
+        function: Callable[[list[Any], BatchContext], BatchResult],
+        state: LaneState | None = None,
     ) -> None:
         self._step = step
         self._sources = Sources(sources)
         self._function = function
+        self._state = state
 
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
         """Outputs of each record, or the verdict that it is poisoned."""
@@ -48,7 +54,7 @@ class BatchFunctionProcessor:
         events, whole, poisoned = self._events(records)
         if not events:
             return Results((), [(0, one) for _, one in poisoned])
-        returned = self._function(events, BatchContext(whole, self._step))
+        returned = self._returned(events, whole)
         if isinstance(returned, Emits) and not poisoned:
             self._check(len(returned.values), events)
             ids = whole.derived_ids(self._step, 0)
@@ -100,8 +106,21 @@ class BatchFunctionProcessor:
     def _rows(self, events: list[Any], whole: Polled) -> Iterable[Sequence[Output]]:
         if not events:
             return []
-        returned = self._function(events, BatchContext(whole, self._step))
-        return self._numbered(returned, events, whole)
+        return self._numbered(self._returned(events, whole), events, whole)
+
+    def _returned(self, events: list[Any], whole: Polled) -> BatchResult:
+        if self._state is None:
+            return self._function(events, BatchContext(whole, self._step))
+        stores = BatchState(self._state, whole.partitions, whole.event_ids)
+        try:
+            returned = self._function(events, BatchContext(whole, self._step, stores))
+            if not isinstance(returned, Emits):
+                returned = [emitted(one, self._step) for one in returned]  # so that what it yields is made here
+        except BaseException:
+            stores.undo()
+            raise
+        stores.keep()
+        return returned
 
     def _numbered(self, returned: BatchResult, events: list[Any], whole: Polled) -> list[Numbered]:
         if isinstance(returned, Emits):

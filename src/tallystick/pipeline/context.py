@@ -14,7 +14,7 @@ from tallystick.errors import ConfigurationError
 from tallystick.ids import EventId, derived_id
 from tallystick.pipeline.polled import Polled
 from tallystick.pipeline.records import Emit, Headers, Record
-from tallystick.pipeline.state import PartitionState, StateView, Store
+from tallystick.pipeline.state import BatchState, PartitionState, StateView, Store
 from tallystick.pipeline.topics import Topic
 
 __all__ = ["BatchContext", "Context", "Emit", "Emits", "emit", "emit_each"]
@@ -141,10 +141,15 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
 
 class BatchContext(msgspec.Struct, frozen=True, gc=False):
-    """The records behind a batch of events, one for each event, and the step that handles them."""
+    """The records behind a batch of events, one for each event, and the step that handles them.
+
+    ``context[i]`` is what a function for single events would get with the i-th of them, its state included: ask it for
+    the state that this event reads or changes.
+    """
 
     records: Polled
     step: str
+    stores: BatchState | None = None
 
     @property
     def event_ids(self) -> Sequence[EventId]:
@@ -161,7 +166,8 @@ class BatchContext(msgspec.Struct, frozen=True, gc=False):
 
     def __getitem__(self, index: int) -> Context:
         """What a function for single events would get."""
-        return Context(self.records, range(len(self.records))[index], self.step)
+        at = range(len(self.records))[index]
+        return Context(self.records, at, self.step, None if self.stores is None else self.stores.of(at))
 
     def __len__(self) -> int:
         return len(self.records)

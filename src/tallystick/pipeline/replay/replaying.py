@@ -224,7 +224,7 @@ class Replay:
             for messages in read_ranges(self._settings, within.ranges):
                 going = messages if state is not None else [one for one in messages if span.holds(one.timestamp()[1])]
                 for start in range(0, len(going), _BATCH):
-                    for record, outputs in _results(processor, ids, going[start : start + _BATCH]):
+                    for record, outputs in _results(processor, ids, going[start : start + _BATCH], state):
                         if not span.holds(record.timestamp_ms):
                             continue  # it was needed for the state
                         survey.counts.records += 1
@@ -292,12 +292,12 @@ def readers(app: App, counts: Counts) -> Iterator[Reader]:
 
 
 def _results(
-    processor: Processor, ids: EventIds, messages: Sequence[Message]
+    processor: Processor, ids: EventIds, messages: Sequence[Message], state: Rebuilt | None
 ) -> Iterator[tuple[Record, Sequence[Output] | BaseException]]:
     """Each record with its outputs, or why it has none."""
     batch = ids.batch(messages)
     good = [record for index, record in enumerate(batch.records) if index not in batch.rejected]
-    results = iter(_processed(processor, good))
+    results = iter(_processed(processor, good, state))
     for index, record in enumerate(batch.records):
         if index in batch.rejected:
             yield record, batch.rejected[index]
@@ -309,7 +309,9 @@ def _results(
             yield record, result
 
 
-def _processed(processor: Processor, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
+def _processed(
+    processor: Processor, records: Sequence[Record], state: Rebuilt | None
+) -> Sequence[Sequence[Output] | Poisoned]:
     """A batch function that fails gets the records one by one, as it does in a worker."""
     if not records:
         return []
@@ -320,4 +322,6 @@ def _processed(processor: Processor, records: Sequence[Record]) -> Sequence[Sequ
     except Exception as error:  # noqa: BLE001  # the edge of user code: a verdict about a record
         if len(records) == 1:
             return [Poisoned(records[0], error, 1)]
-    return [result for record in records for result in _processed(processor, [record])]
+    if state is not None:
+        state.lane.drop()  # what the batch had changed before it failed
+    return [result for record in records for result in _processed(processor, [record], state)]

@@ -5,6 +5,7 @@ Owns: declaration, layers, files, changelogs, restoration. Must not know: functi
 
 from __future__ import annotations
 
+from tallystick.pipeline.state.batch_state import BatchState
 from tallystick.pipeline.state.changelogs import Changelog, changelog_topic, co_partitioned, state_topics
 from tallystick.pipeline.state.lane_state import LaneState
 from tallystick.pipeline.state.layers import Layers
@@ -15,6 +16,7 @@ from tallystick.pipeline.state.view import StateView
 
 __all__ = [
     "AnyStore",
+    "BatchState",
     "Changelog",
     "K",
     "LaneState",

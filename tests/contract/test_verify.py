@@ -47,6 +47,7 @@ def tried(cluster: Cluster, guarantee: Guarantee, folder: Path) -> Outcome:
         guarantee=guarantee,
         faults=tuple(map(FaultSpec.parse, FAULTS[guarantee])),
         duration_s=5,
+        workers=2 if guarantee is Guarantee.EXACTLY_ONCE else 1,
     )
     with Proxy(cluster.bootstrap) as proxy:
         return Trial(settings, Site(name=cluster.name, bootstrap=cluster.bootstrap, proxy=proxy), folder).run()
@@ -67,6 +68,7 @@ def runs(embedded_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("trials")
     loses = f"{sys.executable} -m tests.support.broken_workers positions-run-on-after-an-abort"
     options = ["--folder", str(folder), "--duration", "3s", "--faults", "none", "--application", loses]
+    options += ["--workers", "1"]
     with ThreadPoolExecutor(1 + len(FAULTS)) as pool:
         running = {one: pool.submit(tried, embedded_cluster, one, folder / one.value) for one in FAULTS}
         broken = pool.submit(

@@ -66,6 +66,11 @@ class Injector:
         """The names of what is broken now."""
         return tuple(active.fault.name for active in self._active)
 
+    @property
+    def late(self) -> tuple[str, ...]:
+        """The names of what is due, has to wait for its turn, and has not struck a single time yet."""
+        return tuple(strike.name for strike in self._waiting if not self.struck[strike.name])
+
     def _begin(self, strike: Strike, now_s: float) -> None:
         fault = self.faults[strike.name]
         chance = random.Random(f"{self.seed} {strike.name} {self.struck[strike.name]}")  # noqa: S311 - repeatable

@@ -216,10 +216,10 @@ class Trial:
         self.timeline.note("run", "all workers have joined")
 
     def _under_faults(self, injector: Injector, crew: Crews, feed: Feed, auditor: Auditor) -> None:
-        """Events are sent until the time is over and what had begun to break by then has healed."""
+        """Events are sent until the time is over, what was due has struck, and what had begun to break has healed."""
         began, duration_s = time.monotonic(), self.settings.duration_s
         while (elapsed_s := time.monotonic() - began) < duration_s or (
-            injector.active and elapsed_s < duration_s + _HEALING_S
+            (injector.active or injector.late) and elapsed_s < duration_s + _HEALING_S
         ):
             injector.step(elapsed_s)
             crew.look()

@@ -69,7 +69,7 @@ def test_a_runtime_without_one_of_its_rules_is_caught(
     outcome = outcome_of(embedded_cluster, tmp_path, mutation, faults=faults, duration_s=duration_s)
     assert not outcome.passed
     assert found <= {one.checker for one in outcome.violations}, str(outcome.outputs)
-    for one in outcome.violations:
+    for one in (one for one in outcome.violations if one.place != "run"):
         assert 0 < len(one.witness) < 40, "a violation is told by its shortest history"
     capsule = open_capsule(write_capsule(outcome, tmp_path / "capsule.zip", segments=(), logs=tmp_path))
     assert [(one.checker, one.count) for one in violations(capsule)] == [

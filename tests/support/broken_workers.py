@@ -32,7 +32,10 @@ def mutation(apply: Callable[[], None]) -> Callable[[], None]:
 
 @mutation
 def positions_run_on_after_an_abort() -> None:
-    """Rule 8 broken: what was aborted is not read again. Here every fifth transaction is aborted."""
+    """Rule 8 broken: what was aborted is not read again. Here the third and the fifth transaction are aborted.
+
+    Later ones commit, so that the group's offsets come to the end of the input and the run need not wait for them.
+    """
     send, count = Driver._send_offsets, iter(range(1, 1_000_000))
 
     def rewind(self: Any) -> None:
@@ -43,7 +46,7 @@ def positions_run_on_after_an_abort() -> None:
 
     def send_offsets(self: Any) -> None:
         send(self)
-        if next(count) % 5 == 0:
+        if next(count) in (3, 5):
             self._fail("mutation", RuntimeError("aborted on purpose"))
 
     Driver._rewind, Driver._send_offsets = rewind, send_offsets

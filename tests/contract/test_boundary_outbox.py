@@ -23,9 +23,10 @@ from tallystick.boundary import OutboxRelay, create_tables, open_database, outbo
 from tallystick.boundary.outbox import add_to_outbox
 from tallystick.boundary.outbox_wakeup import Wakeup
 from tallystick.clock import ManualClock
-from tallystick.errors import ConfigurationError
+from tallystick.errors import ConfigurationError, RetriableError
 from tallystick.ids import EVENT_ID_HEADER, deterministic_id
-from tallystick.killpoints import ENV_KILL_AT
+from tallystick.killpoints import ENV_KILL_AT, arm_here
+from tallystick.pipeline.kafka_client import UnjoinedGroup
 from tallystick.pipeline.records import Output
 from tallystick.servers import PostgreSQL
 
@@ -144,6 +145,36 @@ def test_a_killed_relay_loses_nothing_and_repeats_nothing(
     assert unpublished(engine) == 25 - marked
     assert subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, timeout=60, check=False).returncode == 0
     assert read(stack, topic, 25) == ids
+    assert unpublished(engine) == 0
+
+
+def test_a_coordinator_that_is_not_ready_yet_is_asked_again(
+    stack: Stack, engine: Engine, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = fill(engine, topic, 5)
+
+    def die(name: str) -> None:
+        raise KeyboardInterrupt(name)
+
+    arm_here("outbox.after-begin", 1, die)
+    first = OutboxRelay(engine, stack.bootstrap)
+    with pytest.raises(KeyboardInterrupt):
+        first.run_once()
+    first.close()
+    answered, asked = UnjoinedGroup.note, []
+
+    def not_yet(self: UnjoinedGroup, partition: tuple[str, int]) -> str | None:
+        asked.append(partition)
+        if len(asked) < 3:
+            raise RetriableError("NOT_COORDINATOR")
+        return answered(self, partition)
+
+    monkeypatch.setattr(UnjoinedGroup, "note", not_yet)
+    relay = OutboxRelay(engine, stack.bootstrap)
+    assert relay.run_until_idle() == 0, "what was begun, it finishes while it gets ready"
+    relay.close()
+    assert len(asked) == 3
+    assert read(stack, topic, 5) == ids
     assert unpublished(engine) == 0
 
 

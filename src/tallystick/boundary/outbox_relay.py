@@ -29,6 +29,7 @@ from tallystick.errors import ConfigurationError, FencedError, RetriableError, T
 from tallystick.ids import EventId, TransactionalId
 from tallystick.killpoints import declare, reach
 from tallystick.pipeline.kafka_client import Producer, UnjoinedGroup
+from tallystick.pipeline.patience import Patience
 from tallystick.pipeline.records import Output
 
 AFTER_BEGIN: Final = declare("outbox.after-begin", "the rows have their batch number, Kafka knows nothing of them")
@@ -208,7 +209,7 @@ class OutboxRelay:
         self._producer = producer
         pending = lease.pending(self._clock.now_ms())
         if pending is not None:
-            if self._position(lease).note((pending.position_topic, 0)) != pending.note:
+            if self._note(lease, pending) != pending.note:
                 self._publish(lease, producer, pending)
             lease.mark(pending, self._clock.now_ms())
         self._done = None
@@ -227,6 +228,13 @@ class OutboxRelay:
         if self._group is None:
             self._group = UnjoinedGroup(self._client, f"{_APPLICATION}.{self._name}.{lease.incarnation}")
         return self._group
+
+    def _note(self, lease: Lease, pending: Batch) -> str | None:
+        """What the last transaction left. A coordinator that has just moved, or is loading, says "not yet" for a while
+        (NOT_COORDINATOR), and then answers."""
+        place = (pending.position_topic, 0)
+        patience = Patience(SystemClock(), threading.Event(), limit_ms=self._timeout_ms)
+        return patience.call("the outbox's position", lambda: self._position(lease).note(place))
 
     def _forget_producer(self) -> None:
         if self._producer is not None:

@@ -15,7 +15,7 @@ from tests.support.pipeline import REPOSITORY, RunningLoop, header, put, read_un
 from typer.testing import CliRunner
 
 from tallystick.cli.main import app
-from tallystick.errors import ConfigurationError
+from tallystick.errors import ConfigurationError, FencedError
 from tallystick.ids import EVENT_ID_HEADER, derived_id, deterministic_id, parse_event_id
 from tallystick.pipeline import Emit, ErrorPolicy, Record
 from tallystick.pipeline.dead_letters import DeadLetter
@@ -124,6 +124,17 @@ def test_a_mender_that_fails_writes_nothing(world: World) -> None:
         redrive(world.settings, world.letters, None, fix=fails)
     assert len(read_letters(world.settings, world.letters).open) == 1
     assert len(redrive(world.settings, world.letters, None)) == 1
+    assert redrive(world.settings, world.letters, None) == ()
+
+
+def test_of_two_who_send_letters_back_at_once_the_first_is_fenced_and_each_goes_once(world: World) -> None:
+    def meanwhile(letter: DeadLetter) -> bytes | None:
+        assert len(redrive(world.settings, world.letters, None)) == 1
+        return letter.record.value
+
+    with pytest.raises(FencedError):
+        redrive(world.settings, world.letters, None, fix=meanwhile)
+    eventually(lambda: read_ended(world.kafka, world.source, partition=1).count(b"twelve") == 2)
     assert redrive(world.settings, world.letters, None) == ()
 
 

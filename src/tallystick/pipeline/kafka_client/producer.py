@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from tallystick.errors import AbortableError, ConfigurationError, RetriableError
+from tallystick.errors import AbortableError, ConfigurationError, FatalError, RetriableError
 from tallystick.ids import EVENT_ID_HEADER, EventId
 from tallystick.pipeline.error_classes import REFUSALS, UNKNOWN_TOPICS, Failure, Operation, classify, poisons
 from tallystick.pipeline.kafka_client.failures import REQUEST_TIMEOUT_S, OutputRefused, failure_of, translate
@@ -57,6 +57,7 @@ class Producer:
         self.delivered: dict[Partition, int] = {}
         """Of tracked topics: the offset of the last record of this transaction, by partition."""
         self._name = str(settings.get("transactional.id") or settings.get("client.id") or "producer")
+        self._is_transactional = bool(settings.get("transactional.id"))
         self._suspicion: str | None = None
         self._losses_at_init: int | None = None
         self._failed: Failure | None = None
@@ -159,6 +160,12 @@ class Producer:
             remaining = self._producer.flush(REQUEST_TIMEOUT_S)
         except KafkaException as error:
             raise translate(error, Operation.FLUSH, self._name) from error
+        except SystemError as error:
+            # A fatal error was on its way out of ``flush`` when a call-back wanted to tell of it. Such an error stays,
+            # and a transaction's commit raises it; without one, nobody would hear of records that were not delivered.
+            if not self._is_transactional:
+                raise FatalError(f"flush of {self._name}: a fatal error of the client") from error
+            remaining = 0
         self.raise_if_poisoned()
         if remaining:
             raise RetriableError(f"flush of {self._name}: {remaining} records are not acknowledged yet")

@@ -68,7 +68,7 @@ def runs(embedded_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("trials")
     loses = f"{sys.executable} -m tests.support.broken_workers positions-run-on-after-an-abort"
     options = ["--folder", str(folder), "--duration", "3s", "--faults", "none", "--application", loses]
-    options += ["--workers", "1"]
+    options += ["--workers", "1", "--rate", "1000"]
     with ThreadPoolExecutor(1 + len(FAULTS)) as pool:
         running = {one: pool.submit(tried, embedded_cluster, one, folder / one.value) for one in FAULTS}
         broken = pool.submit(

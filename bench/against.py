@@ -2,7 +2,8 @@
 
 ``python -m bench.against`` runs each contender under each fault on an Apache Kafka of its own, and judges it as
 ``tallystick verify`` does. Quix Streams wants an interpreter of its own: ``--quix venv/bin/python``. Printed: a table
-of lost and repeated events. "stuck": the rest of the input was not done two minutes after the last fault.
+of lost and repeated events. "stuck": the rest of the input was not done two minutes after the last fault. "†": the
+broker's log says that it skipped markers (KAFKA-20734), so that the cell may be Kafka's doing and not the contender's.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def cell(outcome: Outcome) -> str:
         found.append(f"**{outcome.outputs.repeated:,} repeated**")
     found += ["**stuck**"] if stuck else []
     found += [other for other in others if other in {"order", "aborted-visible", "vanished", "altered", "unexpected"}]
-    return ", ".join(found) or "0"
+    return (", ".join(found) or "0") + (" †" if outcome.notes else "")
 
 
 def run(contender: Contender, fault: str, *, duration_s: float, seed: int, folder: Path) -> Outcome:

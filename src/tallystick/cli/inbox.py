@@ -42,11 +42,11 @@ def list_inboxes(
     """List the scopes with their rows, and how many of those could be forgotten."""
     from tallystick.boundary.retention import inbox_sizes
 
-    before_ms = _before_ms(keep)
+    before_ms = before_ms_of(keep)
     committed = _committed(group, bootstrap, command_config)
-    with _engine(database) as engine:
+    with opened_engine(database) as engine:
         sizes = inbox_sizes(engine, scope=None, committed=committed, before_ms=before_ms)
-    rows = [(size.scope, size.rows, size.forgettable, _day(size.oldest_ms)) for size in sizes]
+    rows = [(size.scope, size.rows, size.forgettable, day(size.oldest_ms)) for size in sizes]
     show(("Scope", "Rows", "Forgettable", "Oldest"), rows, as_json=as_json, empty="the inboxes are empty")
 
 
@@ -70,9 +70,9 @@ def forget(
     from tallystick.boundary.retention import forget as forget_rows
     from tallystick.boundary.retention import inbox_sizes
 
-    before_ms = _before_ms(keep)
+    before_ms = before_ms_of(keep)
     committed = _committed(group, bootstrap, command_config)
-    with _engine(database) as engine:
+    with opened_engine(database) as engine:
         sizes = inbox_sizes(engine, scope=scope, committed=committed, before_ms=before_ms)
         if not sizes:
             raise ConfigurationError(
@@ -106,7 +106,7 @@ def list_conflicts(
     """
     from tallystick.boundary.conflicts import conflicts
 
-    with _engine(database) as engine:
+    with opened_engine(database) as engine:
         found = conflicts(engine, scope=scope)
     rows = [
         (
@@ -115,7 +115,7 @@ def list_conflicts(
             _place(one["topic"], one["partition"], one["record_offset"]),
             _place(one["first_topic"], one["first_partition"], one["first_offset"]),
             one["times_seen"],
-            _day(one["first_seen_at_ms"]),
+            day(one["first_seen_at_ms"]),
         )
         for one in found
     ]
@@ -132,7 +132,7 @@ def show_conflict(
     """Print each refused body of an event, as it came. The processed one stands in its topic."""
     from tallystick.boundary.conflicts import refused_bodies
 
-    with _engine(database) as engine:
+    with opened_engine(database) as engine:
         bodies = refused_bodies(engine, scope, event_id)
     if not bodies:
         raise ConfigurationError(
@@ -148,7 +148,8 @@ def _place(topic: str | None, partition: int | None, offset: int | None) -> str 
 
 
 @contextmanager
-def _engine(database: str) -> Iterator[Engine]:
+def opened_engine(database: str) -> Iterator[Engine]:
+    """The database, its tables brought up to date."""
     from tallystick.boundary import create_tables, open_database
 
     engine = open_database(database)
@@ -175,7 +176,8 @@ def _committed(
     return found
 
 
-def _before_ms(keep: str) -> int:
+def before_ms_of(keep: str) -> int:
+    """The moment that lies so long ago, in milliseconds since 1970."""
     from tallystick.clock import SystemClock
 
     matched = re.fullmatch(r"(\d+)(d|h|min)", keep)
@@ -184,7 +186,8 @@ def _before_ms(keep: str) -> int:
     return SystemClock().now_ms() - int(matched[1]) * _UNITS[matched[2]]
 
 
-def _day(milliseconds: int | None) -> str | None:
+def day(milliseconds: int | None) -> str | None:
+    """A moment as its date."""
     if milliseconds is None:
         return None
     return datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC).date().isoformat()

@@ -30,6 +30,7 @@ from tallystick.cli.operate.groups import groups
 from tallystick.cli.operate.lag import lag
 from tallystick.cli.operate.topics import topics
 from tallystick.cli.operate.txn import txn
+from tallystick.cli.outbox import outbox
 from tallystick.cli.replay import replay
 from tallystick.cli.run import run
 from tallystick.cli.sandbox import sandbox
@@ -102,6 +103,8 @@ Look at what happens outside Kafka:
 
   tallystick inbox list               what effects in SQL remember
 
+  tallystick outbox list              what waits to be published
+
   tallystick erase SUBJECT            make what is stored about a person unreadable
 """
 
@@ -127,7 +130,7 @@ demo.command()(billing)
 app.add_typer(demo)
 app.add_typer(users)
 app.add_typer(verify)
-for _commands in (groups, topics, txn, dlq, inbox, effects):
+for _commands in (groups, topics, txn, dlq, inbox, outbox, effects):
     app.add_typer(_commands)
 
 

@@ -21,7 +21,7 @@ from tests.support.toolchains.javac import compile_into
 
 from tallystick.servers import ApacheKafka, apache_kafka
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.apache, pytest.mark.timeout(300)]
 TOPIC: Final = "on-the-second-broker"
 _CLASS: Final = "org/apache/kafka/metadata/KRaftMetadataCache"
 _RENAMED: Final = "org/apache/kafka/metadata/KRaftMetadataCach0"

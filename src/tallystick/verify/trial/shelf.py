@@ -6,6 +6,7 @@ Owns: the file, its blocks, and which part an event belongs to. Must not know: w
 from __future__ import annotations
 
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def part_of(identity: str, *, accounts: int) -> int:
 
 
 class Shelf(Generic[Record]):
-    """``of`` is a type that MessagePack can write and read. One thread puts, and when it is done, one takes.
+    """``of`` is a type that MessagePack can write and read. One thread puts while another may take.
 
     The file is without a name: it is gone with the process, however that ends.
     """
@@ -50,21 +51,27 @@ class Shelf(Generic[Record]):
         self._filling: list[list[Record]] = [[] for _ in range(PARTS)]
         self._blocks: list[list[tuple[int, int]]] = [[] for _ in range(PARTS)]
         self._end = 0
+        self._lock = threading.Lock()
         self.count = 0
 
     def put(self, part: int, record: Record) -> None:
-        filling = self._filling[part]
-        filling.append(record)
-        self.count += 1
-        if len(filling) >= BLOCK_RECORDS:
-            self._write(part)
+        with self._lock:
+            filling = self._filling[part]
+            filling.append(record)
+            self.count += 1
+            if len(filling) >= BLOCK_RECORDS:
+                self._write(part)
 
     def part(self, number: int) -> Iterator[Record]:
-        """All of one part, in the order of ``put``."""
-        for at, length in self._blocks[number]:
-            self._file.seek(at)
-            yield from self._decoder.decode(zlib.decompress(self._file.read(length)))
-        yield from self._filling[number]
+        """All of one part that has been put so far, in the order of ``put``."""
+        with self._lock:
+            blocks, newest = tuple(self._blocks[number]), tuple(self._filling[number])
+        for at, length in blocks:
+            with self._lock:
+                self._file.seek(at)
+                block = self._file.read(length)
+            yield from self._decoder.decode(zlib.decompress(block))
+        yield from newest
 
     def _write(self, part: int) -> None:
         block = zlib.compress(self._encoder.encode(self._filling[part]), _LEVEL)

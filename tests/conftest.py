@@ -137,6 +137,8 @@ LONG_FILES: Final = frozenset(
         "test_verify",
         "test_verify_mutations",
         "test_pipeline_kills",
+        "test_pipeline_consumer_protocol",
+        "test_replay",
         "test_pipeline_lanes",
         "test_guarantees_kill_points",
         "test_boundary_kills",

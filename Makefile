@@ -57,7 +57,7 @@ format: $(VENV)/dev.stamp ## rewrite the code in its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/compat.stamp ## the measurements behind the numbers in the documents
+bench: $(VENV)/compat.stamp build/quix/stamp ## the measurements behind the numbers in the documents
 	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python -m bench.$$(basename "$$script" .py) $(ARGS); done
 
 docs: $(VENV)/dev.stamp ## check that the documents match the code
@@ -71,7 +71,8 @@ lock: ## renew the lock files from pyproject.toml
 	eval $$compile $(if $(UPGRADE),--upgrade) $$dev --output-file requirements/dev.lock; \
 	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$compat --output-file requirements/compat.lock; \
 	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$apache --output-file requirements/apache.lock; \
-	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$run --output-file requirements/run.lock
+	eval $$compile $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock $$run --output-file requirements/run.lock; \
+	eval $${compile% pyproject.toml} $(if $(UPGRADE),--upgrade) --group quix --output-file requirements/quix.lock
 
 clean: ## remove the environment and everything that tools made
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -79,6 +80,13 @@ clean: ## remove the environment and everything that tools made
 
 $(VENV)/bin/python:
 	@set -e; python=$$(tools/find-python); echo "Making $(VENV) with $$python"; "$$python" -m venv $(VENV)
+
+# Quix Streams, which the benchmarks compare with, wants another confluent-kafka than ours.
+build/quix/stamp: requirements/quix.lock
+	@echo "Installing requirements/quix.lock"
+	@set -e; python=$$(tools/find-python); "$$python" -m venv build/quix
+	@build/quix/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/quix.lock
+	@touch $@
 
 # The project itself is installed editable, with the build back end of the lock file: no network, no isolation.
 $(VENV)/%.stamp: requirements/%.lock pyproject.toml | $(VENV)/bin/python

@@ -1,9 +1,10 @@
 """The same input and the same faults, for loops that promise exactly-once: what each one loses and repeats.
 
 ``python -m bench.against`` runs each contender under each fault on an Apache Kafka of its own, and judges it as
-``tallystick verify`` does. Quix Streams wants an interpreter of its own: ``--quix venv/bin/python``. Printed: a table
-of lost and repeated events. "stuck": the rest of the input was not done two minutes after the last fault. "†": the
-broker's log says that it skipped markers (KAFKA-20734), so that the cell may be Kafka's doing and not the contender's.
+``tallystick verify`` does. Quix Streams wants an interpreter of its own: ``make bench`` makes one; else ``--quix``.
+Printed: a table of lost and repeated events. "stuck": the rest of the input was not done two minutes after the last
+fault. "†": the broker's log says that it skipped markers (KAFKA-20734), so that the cell may be Kafka's doing and not
+the contender's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.loops.programs import find_quix
 from bench.speed import report
 
 from tallystick.pipeline import Guarantee
@@ -114,7 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    chosen = contenders(options.quix)
+    quix = find_quix(options.quix)
+    chosen = contenders(quix)
     if options.only:
         chosen = {name: chosen[name] for name in options.only.split(",")}
     faults = options.faults.split(",")
@@ -131,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             (options.folder / "against.json").write_text(json.dumps(plain, indent=1) + "\n")
     print("\n" + table(chosen, cells))
     made = f"seed {options.seed}, {options.duration:g} s. {report.machine()}"
-    print(f"\nApache Kafka {VERSION}; {told(options.quix)}; {made}")
+    print(f"\nApache Kafka {VERSION}; {told(quix)}; {made}")
     return 0
 
 

@@ -146,7 +146,7 @@ def table(found: Mapping[Application, Sequence[Sequence[float]]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = command.parser(__doc__, rounds=3)
     parser.add_argument("--rate", type=int, default=1_000, help="events a second (1,000)")
-    parser.add_argument("--interval", type=int, default=5, help="Tallystick's --commit-interval-ms (5)")
+    parser.add_argument("--interval", type=int, default=2, help="Tallystick's --commit-interval-ms (2)")
     parser.add_argument("--lanes", type=int, default=1, help="of Tallystick (1)")
     options = parser.parse_args(arguments)
     command.quiet()

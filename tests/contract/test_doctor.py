@@ -89,8 +89,10 @@ def shop() -> App:
 
 
 def test_workers_that_are_told_to_ask_the_doctor_do_not_start_on_a_database_of_an_earlier_time(
-    consuming: Consuming,
+    consuming: Consuming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The command owns its process and its logs; here it would leave them pointing at a stream that is closed.
+    monkeypatch.setattr("tallystick.cli.run.configure_logs", lambda _level: None)
     front, consuming.group = consuming.group, f"{consuming.group}.book"
     database = consuming.engine.url.render_as_string(hide_password=False)
     consuming.process(0, 1, 2, 3, 4)

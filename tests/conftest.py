@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import hypothesis
 import pytest
+import structlog
 from tests.support.brokers import Cluster, Names, Stack, unique_name
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 # How long an example takes says something about the machine, and nothing about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """structlog has one configuration for a process: a test that leaves another one breaks those that look at logs."""
+    before = structlog.get_config()
+    yield
+    after = structlog.get_config()
+    changed = [name for name in ("wrapper_class", "logger_factory") if after[name] is not before[name]]
+    if changed:
+        structlog.configure(**{name: before[name] for name in changed})
+        pytest.fail(f"structlog's {changed} are not as they were before this test")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ prints its seed: ``python -m tests.simulation.run --seed N`` repeats it, step fo
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -18,9 +19,12 @@ SEEDS = range(FIRST, FIRST + int(os.environ.get("TALLYSTICK_SIMULATION_SEEDS", "
 
 
 @pytest.fixture(autouse=True)
-def silent() -> None:
+def silent() -> Iterator[None]:
     """The broker reports what is done to it on purpose."""
+    usual = structlog.get_config()["wrapper_class"]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    yield
+    structlog.configure(wrapper_class=usual)
 
 
 @pytest.mark.timeout(7200)

@@ -34,7 +34,8 @@ def cluster_findings(cluster: Cluster, *, now_ms: int) -> Iterator[Finding]:
                 f"{place}@{held.producer.open_from}",
                 f"a transaction of producer {held.producer.producer_id} hangs: no coordinator will end it, and "
                 "every read_committed reader waits there for ever",
-                f"tallystick txn abort --partition {place} --from-offset {held.producer.open_from}",
+                f"tallystick txn abort --partition {place} --from-offset {held.producer.open_from}, once you know that "
+                "it was not committed: Apache Kafka 4.3.1 can lose the marker of a commit that it has acknowledged",
             )
         elif held.transaction is not None and held.age_ms > 2 * (held.transaction.timeout_ms or held.age_ms):
             yield risk(

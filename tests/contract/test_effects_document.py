@@ -21,9 +21,11 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.D
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_an_example_runs_as_it_stands(
-    example: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    example: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if "ProviderContract)" in example:
+        # Only here: at its end it forgets each module that was imported meanwhile, and half an httpx would stay.
+        pytester: pytest.Pytester = request.getfixturevalue("pytester")
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.setenv("PYTHONPATH", str(Path(tallystick.__file__).parents[1]))
         pytester.makepyfile(example)

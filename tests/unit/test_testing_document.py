@@ -18,8 +18,12 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.D
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-def test_an_example_runs_as_it_stands(example: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_runs_as_it_stands(
+    example: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if "def test_" in example:
+        # Only here: at its end it forgets each module that was imported meanwhile.
+        pytester: pytest.Pytester = request.getfixturevalue("pytester")
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.setenv("PYTHONPATH", str(Path(tallystick.__file__).parents[1]))
         pytester.makepyfile(example)

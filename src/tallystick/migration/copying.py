@@ -56,6 +56,14 @@ class Copy:
         stored = committed_offsets(cluster, self.group, stable=True)
         return {(place.topic, place.partition): one.offset for place, one in stored.items()}
 
+    def claim(self, begins: Mapping[Place, int]) -> None:
+        """Have a progress for each partition before anything is written to it.
+
+        A first batch that is killed leaves aborted records: without a progress they would look like somebody else's.
+        """
+        self._do(self._producer.begin_transaction)
+        self._end(begins)
+
     def run(self, begins: Mapping[Place, int], ends: Mapping[Place, int], progress: Callable[[int], None]) -> int:
         """Copy from ``begins`` up to ``ends``; the number of records. ``progress`` gets offsets as they are done."""
         wanted = {place: end for place, end in ends.items() if begins[place] < end}
@@ -99,18 +107,18 @@ class Copy:
             self._produce(place, moved.key, moved.value, headers, moved.timestamp_ms)
             reached[place] = moved.offset + 1
         reached.update(ends or {})
+        self._do(self._producer.flush, _TIMEOUT_S)
         reach(IN_BATCH)
-        offsets = [TopicPartition(*place, offset) for place, offset in reached.items()]
-        self._do(
-            self._producer.send_offsets_to_transaction,
-            offsets,
-            self._member.consumer_group_metadata(),
-            _TIMEOUT_S,
-        )
-        self._do(self._producer.commit_transaction, _TIMEOUT_S)
+        self._end(reached)
         reach(AFTER_BATCH)
         progress(sum(reached.values()) - before)
         return len(batch)
+
+    def _end(self, reached: Mapping[Place, int]) -> None:
+        offsets = [TopicPartition(*place, offset) for place, offset in reached.items()]
+        member = self._member.consumer_group_metadata()
+        self._do(self._producer.send_offsets_to_transaction, offsets, member, _TIMEOUT_S)
+        self._do(self._producer.commit_transaction, _TIMEOUT_S)
 
     def _produce(self, place: Place, key: Any, value: Any, headers: list[tuple[str, Any]], timestamp_ms: int) -> None:
         for _attempt in range(600):

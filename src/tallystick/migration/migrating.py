@@ -97,11 +97,13 @@ class Migration:
         copy = Copy(self.source, self.target)
         done = copy.begin(cluster)
         try:
-            begins = {}
+            begins: dict[tuple[str, int], int] = {}
             for topic in plan.topics:
                 self._refuse_foreign(cluster, topic, done)
                 for number, begin in topic.begins.items():
                     begins[topic.name, number] = max(begin, done.get((topic.name, number), begin))
+            if begins.keys() - done.keys():
+                copy.claim(begins)
             ends = {(topic.name, number): end for topic in plan.topics for number, end in topic.ends.items()}
             of = plan.offsets_to_copy
             progress("copy", of - sum(end - begins[place] for place, end in ends.items()), of)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tallystick.cli.operate.screen import show
-from tallystick.errors import ConfigurationError
+from tallystick.cli.part_bars import PartBars
 
 if TYPE_CHECKING:
     from tallystick.migration import Certificate, Side, Survey
-    from tallystick.migration.migrating import Progress
 
 
 def migrate(
@@ -45,7 +43,7 @@ def migrate(
     if dry_run:
         _show(migration.survey())
         return
-    with _Bar() as progress:
+    with PartBars(("copy", "compare")) as progress:
         certificate = migration.run(progress)
     if report is not None:
         report.write_bytes(certificate.encode())
@@ -84,33 +82,3 @@ def _conclude(certificate: Certificate, report: Path | None) -> None:
         f"{certificate.records} records in {places} partitions are the same on both sides, in the same order. "
         f"{len(certificate.groups)} positions moved." + (f" Certificate: {report}" if report else "")
     )
-
-
-class _Bar:
-    """A bar for the copy, and a count for the comparison; nothing where nobody looks."""
-
-    def __enter__(self) -> Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        self._bars.start()
-        tasks = {what: self._bars.add_task(what, total=None) for what in ("copy", "compare")}
-
-        def progress(what: str, done: int, of: int) -> None:
-            if what not in tasks:
-                raise ConfigurationError(f"{what!r} is no part of a migration")
-            self._bars.update(tasks[what], advance=done, total=of or None)
-
-        return progress
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()

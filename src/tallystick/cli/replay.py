@@ -14,6 +14,7 @@ import typer
 
 from tallystick.cli.operate.options import AsJson, Bootstrap, CommandConfig, librdkafka_settings
 from tallystick.cli.operate.screen import Cell, show
+from tallystick.cli.part_bars import PartBars
 from tallystick.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def replay(
       tallystick replay shop:app --step rate --from 2026-03-01 --to 2026-04-01 --name march-prices --apply
     """
     from tallystick.pipeline.replay import Replay, Span
+    from tallystick.pipeline.replay.replaying import PARTS
 
     if apply and name is None:
         raise ConfigurationError("--apply needs a --name for the change", remedy="For example --name march-prices")
@@ -83,7 +85,7 @@ def replay(
         step=step,
         group=group,
     )
-    with _Seen(run, samples, report) as seen, _Bar(apply=apply) as progress:
+    with _Seen(run, samples, report) as seen, PartBars(PARTS if apply else PARTS[:2]) as progress:
         found = run.apply(seen.take, progress, despite=_despite(despite)) if apply else run.survey(seen.take, progress)
     if as_json:
         typer.echo(json.dumps(_document(found, seen, applied=apply)))
@@ -233,35 +235,3 @@ def _short(text: str | None) -> str:
         return "(no value)"
     line = " ".join(text.split())
     return line if len(line) <= _TEXT_CHARACTERS else f"{line[: _TEXT_CHARACTERS - 1]}…"
-
-
-class _Bar:
-    """A bar for each part; nothing where nobody looks."""
-
-    def __init__(self, *, apply: bool) -> None:
-        from tallystick.pipeline.replay.replaying import PARTS
-
-        self._parts = PARTS if apply else PARTS[:2]
-
-    def __enter__(self) -> Any:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        self._bars.start()
-        tasks = {part: self._bars.add_task(part, total=None) for part in self._parts}
-
-        def progress(what: str, done: int, of: int) -> None:
-            self._bars.update(tasks[what], advance=done, total=of or None)
-
-        return progress
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()

@@ -61,8 +61,9 @@ def test_many_threads_and_tasks_publish_at_once(kafka: Cluster, names: Names) ->
 
 def test_a_broker_that_is_away_is_told_apart_from_a_queue_that_is_full(kafka: Cluster, names: Names) -> None:
     orders = Topic(make_topic(kafka.bootstrap, names("orders")), Order)
-    publisher = Publisher(kafka.bootstrap, settings=QUICK, max_waiting=3)
-    publisher.publish(orders, Order(0), event_id=event(0))
+    with Publisher(kafka.bootstrap) as patient:
+        patient.publish(orders, Order(0), event_id=event(0))
+    publisher = Publisher(kafka.bootstrap, settings={**QUICK, "delivery.timeout.ms": 3_000}, max_waiting=3)
     kafka.kill()
     try:
         answers = [publisher.submit(orders, Order(n), event_id=event(n)) for n in (1, 2, 3)]

@@ -55,6 +55,7 @@ class AcknowledgedProducer:
         self._producer = confluent_kafka.Producer(
             {**settings, "error_cb": self._on_error}, logger=client_logger(self._name, lambda _facility, _text: None)
         )
+        self._unanswered: set[Future[Published]] = set()  # librdkafka's own count takes its log lines for events
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"{self._name}-answers", daemon=True)
         self._thread.start()
@@ -62,13 +63,14 @@ class AcknowledgedProducer:
     @property
     def waiting(self) -> int:
         """Events without an answer."""
-        return len(self._producer)
+        return len(self._unanswered)
 
     def send(self, output: Output) -> Future[Published]:
         """The answer, when it is here: an error of this package, or where the record is."""
         answer: Future[Published] = Future()
 
         def on_delivery(error: KafkaError | None, message: Any) -> None:
+            self._unanswered.discard(answer)
             if not answer.set_running_or_notify_cancel():
                 return  # nobody waits for it any more
             if error is not None:
@@ -79,6 +81,7 @@ class AcknowledgedProducer:
 
         headers: list[tuple[str, str | bytes | None]] = [(EVENT_ID_HEADER, output.event_id), *output.headers]
         partition = -1 if output.partition is None else output.partition
+        self._unanswered.add(answer)
         try:
             self._producer.produce(
                 output.topic,
@@ -89,23 +92,27 @@ class AcknowledgedProducer:
                 timestamp=output.timestamp_ms or 0,
                 headers=headers,
             )
-        except BufferError as error:
-            raise PublisherFull(
-                f"{self.waiting} events wait for the broker, and no more may: publish {output.event_id} again later"
-            ) from error
-        except KafkaException as error:
-            raise outcome(failure_of(error.args[0]), output) from error
+        except BaseException as error:
+            self._unanswered.discard(answer)  # it was not taken
+            if isinstance(error, BufferError):
+                raise PublisherFull(
+                    f"{self.waiting} events wait for the broker, and no more may: publish {output.event_id} again later"
+                ) from error
+            if isinstance(error, KafkaException):
+                raise outcome(failure_of(error.args[0]), output) from error
+            raise
         return answer
 
     def close(self, timeout_ms: int) -> int:
         """Wait for the answers that are missing; how many did not come. The object is of no use afterwards."""
-        remaining = self._producer.flush(timeout_ms / 1000)
+        self._producer.flush(timeout_ms / 1000)
+        remaining = self.waiting
         if remaining:
             self._producer.purge()
             self._producer.flush(_POLL_S)
         self._closing.set()
         self._thread.join()
-        return int(remaining)
+        return remaining
 
     def _serve(self) -> None:
         while not self._closing.is_set():

@@ -16,6 +16,10 @@ BATCH_RECORDS = 100
 LARGE_BATCHES = {"linger.ms": 5, "batch.size": 1_000_000, "queue.buffering.max.messages": 1_000_000}
 """As every loop over librdkafka has them where transactions are large."""
 
+STEADY_FETCHES = {"fetch.queue.backoff.ms": 5}
+"""librdkafka's 1000 holds a loop over it to about 125,000 records a second: it fetches nothing for a second whenever
+100,000 messages wait."""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from bench.contenders.place import STEADY_FETCHES
 from bench.loops.job import Event, Job, rated
 from bench.speed.site import TIMEOUT_S, client
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -72,6 +73,7 @@ def loop(job: Job, write: Write) -> None:
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
         }
+        | STEADY_FETCHES
     )
     queue = {"queue.buffering.max.messages": 1_000_000}
     producer = Producer(settings | {"transactional.id": job.name} | queue | job.producer_settings)

@@ -49,6 +49,9 @@ _CONSUMER_DEFAULTS: Final[Settings] = {
     "session.timeout.ms": SESSION_TIMEOUT_MS,
     "partition.assignment.strategy": "range",  # co-partitioned sources of a step go to one member
     "fetch.wait.max.ms": 100,
+    # librdkafka's 1000 is how long it fetches nothing once 100,000 messages of all partitions wait: a step that takes
+    # more than these in a second then stands still for the rest of it.
+    "fetch.queue.backoff.ms": 5,
     "log.connection.close": False,
     "statistics.interval.ms": 5000,  # lag is read from them
 }

@@ -58,6 +58,7 @@ class Follower:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "fetch.wait.max.ms": 50,
+                "fetch.queue.backoff.ms": 5,
                 "error_cb": lambda _error: None,
             },
             logger=client_logger("follower", lambda _facility, _text: None),

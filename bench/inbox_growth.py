@@ -26,8 +26,12 @@ from tallystick.boundary.retention import forget
 from tallystick.servers import PostgreSQL
 
 _WINDOW = 100_000
-_SIZES = """SELECT (SELECT sum(pg_table_size(relid)) FROM pg_partition_tree('tallystick_inbox')),
-    (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('tallystick_inbox_pk'))"""
+# Of a table without partitions, pg_partition_tree says nothing, not even itself.
+_SIZES = """SELECT
+    coalesce((SELECT sum(pg_table_size(relid)) FROM pg_partition_tree('tallystick_inbox')),
+        pg_table_size('tallystick_inbox')),
+    coalesce((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('tallystick_inbox_pk')),
+        pg_relation_size('tallystick_inbox_pk'))"""
 _PARTED = """CREATE TABLE tallystick_inbox
     (LIKE whole INCLUDING DEFAULTS, CONSTRAINT tallystick_inbox_pk PRIMARY KEY (scope, event_id))
     PARTITION BY HASH (event_id)"""

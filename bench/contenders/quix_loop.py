@@ -23,7 +23,8 @@ def main() -> None:
             auto_offset_reset="earliest",
             commit_every=here.batch_records,
             commit_interval=5.0 if here.is_large else 0.2,
-            consumer_extra_config={"session.timeout.ms": SESSION_TIMEOUT_MS} | (STEADY_FETCHES if here.is_large else {}),
+            consumer_extra_config={"session.timeout.ms": SESSION_TIMEOUT_MS}
+            | (STEADY_FETCHES if here.is_large else {}),
             producer_extra_config=LARGE_BATCHES if here.is_large else {},
             auto_create_topics=here.work == "count",  # its changelog
             state_dir=folder,

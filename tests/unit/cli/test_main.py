@@ -13,7 +13,7 @@ from tallystick.errors import ConfigurationError, FencedError
 
 
 def tallystick(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tallystick.cli.main", *arguments]
+    command = [sys.executable, "-m", "tallystick", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -12,7 +12,7 @@ DOCUMENT = Path(__file__).parents[2] / "ARCHITECTURE.md"
 
 
 def imports_between_parts() -> set[tuple[str, str]]:
-    """(importer, imported) for each pair of parts, with the ground left out, and the name by which the command is run."""
+    """(importer, imported) for each pair of parts, without the ground and the name that runs the command."""
     graph = grimp.build_graph("tallystick", cache_dir=None)
     arrows = set()
     for importer in graph.modules:

@@ -4,6 +4,9 @@
 batches of 5,000 events, no business rows, so that only the inbox is measured. Each printed row covers the last 100,000
 events before its mark. ``--forget`` deletes the older half in the end, as ``tallystick inbox forget`` does.
 
+``--filled 99000000`` has the server write so many rows before, and their index after them, which takes a tenth of the
+time: a hundred million come within minutes. Such an index is packed; what is added afterwards splits its pages.
+
 ``--partitions 16`` splits the table by the hash of the event id. By time it cannot be split: a unique key of
 PostgreSQL holds within one partition, and an event that came again in another month would count as new.
 """
@@ -14,11 +17,13 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 from bench.speed import report
 from bench.sql.site import Site
 from bench.sql.work import BATCH, events
+from rich.progress import track
 from sqlalchemy import Engine, text
 
 from tallystick.boundary import PerBatch, SqlEffect
@@ -38,10 +43,35 @@ _PARTED = """CREATE TABLE tallystick_inbox
 _PART = """CREATE TABLE part_{number} PARTITION OF tallystick_inbox
     FOR VALUES WITH (MODULUS {partitions}, REMAINDER {number})"""
 
+_FILL: Final = """INSERT INTO tallystick_inbox
+    (scope, event_id, body_hash, topic, partition, record_offset, created_at_ms)
+SELECT 'bench.growth', md5(number::text)::uuid::text, encode(sha256(number::text::bytea), 'hex'), 'orders', number % 4,
+    number / 4, 1700000000000
+FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS number"""
+_FILL_BATCH: Final = 5_000_000
 
-def grow(engine: Engine, site: Site, marks: Sequence[int]) -> None:
+
+def fill(engine: Engine, rows: int) -> None:
+    """As if the first ``rows`` events had been processed, under ids of the same length and spread."""
+    began = time.perf_counter()
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE tallystick_inbox DROP CONSTRAINT tallystick_inbox_pk"))
+    for first in track(range(0, rows, _FILL_BATCH), "filling", transient=True):
+        with engine.begin() as connection:
+            connection.execute(text(_FILL), {"first": first, "last": min(first + _FILL_BATCH, rows) - 1})
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL maintenance_work_mem = '1GB'"))
+        connection.execute(
+            text("ALTER TABLE tallystick_inbox ADD CONSTRAINT tallystick_inbox_pk PRIMARY KEY (scope, event_id)")
+        )
+        connection.execute(text("ANALYZE tallystick_inbox"))
+    table, index = sizes(engine)
+    print(f"{rows:,} rows filled in {time.perf_counter() - began:,.0f} s: table {table / 2**20:,.0f} MiB, packed index "
+          f"{index / 2**20:,.0f} MiB\n", flush=True)  # fmt: skip
+
+
+def grow(engine: Engine, site: Site, marks: Sequence[int], *, done: int = 0) -> None:
     effect = SqlEffect(engine, PerBatch(lambda _connection, _records: None), name="bench.growth")
-    done = 0
     print("| rows | events/s | processor µs/event | table, MiB | index, MiB | bytes/row |")
     print("| --- | --- | --- | --- | --- | --- |")
     for mark in sorted(marks):
@@ -94,6 +124,7 @@ def forget_half(engine: Engine, rows: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="marks (1000000)")
+    parser.add_argument("--filled", type=int, default=0, help="rows that the server writes before (0)")
     parser.add_argument("--partitions", type=int, default=0, help="split the table by hash into so many (0: not)")
     parser.add_argument("--forget", action="store_true", help="forget the older half in the end")
     options = parser.parse_args(arguments)
@@ -104,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with site.tables("postgresql") as engine:
             if options.partitions:
                 split(engine, options.partitions)
-            grow(engine, site, options.rows)
+            if options.filled:
+                fill(engine, options.filled)
+            grow(engine, site, options.rows, done=options.filled)
             if options.forget:
                 forget_half(engine, max(options.rows))
 

@@ -55,7 +55,7 @@ def apache_cluster() -> Iterator[Cluster]:
 
 QUICK_CARE = {
     "log.retention.check.interval.ms": "100",
-    "log.segment.delete.delay.ms": "100",
+    "log.segment.delete.delay.ms": "5000",
     "log.cleaner.backoff.ms": "100",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.session.timeout.ms": "6000",

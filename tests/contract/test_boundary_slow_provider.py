@@ -86,7 +86,7 @@ def test_a_provider_that_never_answers_keeps_no_consumer_from_its_work(
             group,
             source,
             processor=SqlEffect(engine, order, name="order"),
-            consumer_config={"max.poll.interval.ms": 8_500},
+            consumer_config={"session.timeout.ms": 25_000, "max.poll.interval.ms": 30_000},
         )
         with loop as running:
             messages = read_until(kafka, target, lambda found: len(found) >= RECORDS)

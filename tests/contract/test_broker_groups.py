@@ -86,14 +86,14 @@ def test_a_killed_members_partitions_go_to_the_others_after_its_session(kafka: C
 def test_a_static_member_that_returns_gets_its_partitions_without_a_rebalance(kafka: Cluster, names: Names) -> None:
     topic, group = make_topic(kafka.bootstrap, names("static"), partitions=2), names("g")
     revoked: list[str] = []
-    first, second = Consumer(_static(kafka, group, "one")), Consumer(_static(kafka, group, "two"))
+    first, second = (Consumer(_static(kafka, group, name, session_ms=45_000)) for name in ("one", "two"))
     first.subscribe([topic])
     second.subscribe([topic], on_revoke=lambda *_: revoked.append("second"))
     poll_until([first, second], lambda: len(assigned(first)) == len(assigned(second)) == 1)
     before = assigned(first)
     revoked.clear()
     first.close()
-    again = Consumer(_static(kafka, group, "one"))
+    again = Consumer(_static(kafka, group, "one", session_ms=45_000))
     again.subscribe([topic])
     poll_until([again, second], lambda: assigned(again) == before)
     assert revoked == []
@@ -134,14 +134,16 @@ def test_a_commit_with_a_generation_of_the_past_is_refused(kafka: Cluster, names
         assert refused.value.args[0].name() in {"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION"}
 
 
-def _static(kafka: Cluster, group: str, instance: str) -> dict[str, str | int | float | bool]:
+def _static(
+    kafka: Cluster, group: str, instance: str, *, session_ms: int = 6_000
+) -> dict[str, str | int | float | bool]:
     return {
         "bootstrap.servers": kafka.bootstrap,
         "group.id": group,
         "group.instance.id": instance,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
-        "session.timeout.ms": 6000,
+        "session.timeout.ms": session_ms,
         "heartbeat.interval.ms": 500,
         "log_level": 0,
     }

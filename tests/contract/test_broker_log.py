@@ -8,6 +8,9 @@ from confluent_kafka.admin import OffsetSpec
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import WAIT_S, admin, consumer, end_offset, make_topic, producer, read_all, send, take
 
+KEPT = {"retention.ms": "-1"}
+"""For topics with records of a time long ago: both brokers look for what is too old every few minutes."""
+
 
 def numbered(count: int, *, start: int = 0) -> list[bytes]:
     return [f"{number:06}".encode() for number in range(start, start + count)]
@@ -31,7 +34,7 @@ def test_compressed_batches_come_back_as_they_were(kafka: Cluster, names: Names,
 
 
 def test_key_headers_timestamp_and_a_null_value_are_kept(kafka: Cluster, names: Names) -> None:
-    topic = make_topic(kafka.bootstrap, names("parts"))
+    topic = make_topic(kafka.bootstrap, names("parts"), config=KEPT)
     client = producer(kafka.bootstrap)
     client.produce(topic, None, key=b"k", headers=[("h", b"1"), ("h", b"2"), ("n", None)], timestamp=1_700_000_000_123)
     assert client.flush(WAIT_S) == 0
@@ -59,7 +62,7 @@ def test_a_topic_is_not_made_twice(kafka: Cluster, names: Names) -> None:
 
 
 def test_offsets_are_found_by_earliest_latest_and_timestamp(kafka: Cluster, names: Names) -> None:
-    topic = make_topic(kafka.bootstrap, names("offsets"))
+    topic = make_topic(kafka.bootstrap, names("offsets"), config=KEPT)
     client = producer(kafka.bootstrap)
     for number in range(10):  # one batch each, so that the answer is more than a batch's first offset
         client.produce(topic, b"x", partition=0, timestamp=1_000_000 + number * 1_000)
@@ -77,7 +80,7 @@ def test_offsets_are_found_by_earliest_latest_and_timestamp(kafka: Cluster, name
 
 
 def test_a_record_inside_a_batch_is_found_by_its_timestamp(kafka: Cluster, names: Names) -> None:
-    topic = make_topic(kafka.bootstrap, names("inside"))
+    topic = make_topic(kafka.bootstrap, names("inside"), config=KEPT)
     client = producer(kafka.bootstrap, linger_ms=500)
     for number in range(10):
         client.produce(topic, b"x", partition=0, timestamp=1_000_000 + number * 1_000)

@@ -75,7 +75,7 @@ def test_own_settings_are_kept_in_their_normal_form_and_told_from_defaults(kafka
         "leader.replication.throttled.replicas": "0:1,1:1",
         "internal.segment.bytes": "100",
     }
-    made(kafka.bootstrap, topic, given)
+    make_topic(kafka.bootstrap, topic, config=given)
     entries = described(kafka.bootstrap, topic)
     own = {
         name: entry.value

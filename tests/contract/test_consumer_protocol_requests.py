@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import WAIT_S, make_topic
+from tests.support.clients import WAIT_S, eventually, make_topic
 from tests.support.wire import WireClient, nested
+from tests.support.wire_producer import find_coordinator
 
 Assignment = list[tuple[str, tuple[int, ...]]]
 NOT_SAID = timedelta(milliseconds=-1)
@@ -142,11 +143,10 @@ def talk(kafka: Cluster, names: Names) -> Iterator[Talk]:
             "metadata", 12, topics=None, allow_auto_topic_creation=False, include_topic_authorized_operations=False
         )
         ids = {str(row.name): row.topic_id for row in metadata.topics}
-        deadline = time.monotonic() + WAIT_S
-        while client.ask("find_coordinator", 4, key_type=0, coordinator_keys=(group,)).coordinators[0].error_code:
-            assert time.monotonic() < deadline, "no coordinator"
-            time.sleep(0.2)
-        yield Talk(client, group, topics, {short: ids[name] for short, name in topics.items()})
+        find_coordinator(client, group, key_type=0)
+        made = Talk(client, group, topics, {short: ids[name] for short, name in topics.items()})
+        eventually(lambda: made.describe().error_code.name == "group_id_not_found")  # loaded, after a start
+        yield made
 
 
 def refused(answer: Any) -> tuple[str, int, Any]:

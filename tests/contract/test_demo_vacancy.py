@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy import text
 from tests.support.brokers import Cluster, Names
+from tests.support.clients import make_topic
 
 from tallystick.billing.app import prepare_database
 from tallystick.boundary.database import open_database
@@ -19,8 +19,7 @@ def test_a_kafka_with_one_of_the_topics_is_refused_by_its_name(kafka: Cluster, n
     engine = open_database(database_url)
     topic = names("usage")
     must_be_vacant(kafka.bootstrap, [topic], BillingProgress(engine))
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    make_topic(kafka.bootstrap, topic)
     with pytest.raises(ConfigurationError, match=topic):
         must_be_vacant(kafka.bootstrap, [topic], BillingProgress(engine))
     engine.dispose()

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, text
 from tests.support.boundary import record
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import admin, consumer, make_topic
+from tests.support.clients import WAIT_S, admin, consumer, eventually, make_topic
 from tests.support.pipeline import put
 from typer.testing import CliRunner
 
@@ -109,7 +109,8 @@ def test_a_topic_that_was_made_anew_is_told_and_may_be_accepted(consuming: Consu
     consuming.process(0, 1)
     assert consuming.doctor() == (0, [])
     client = admin(consuming.bootstrap)
-    client.delete_topics([consuming.topic])[consuming.topic].result(30)
+    client.delete_topics([consuming.topic])[consuming.topic].result(WAIT_S)
+    eventually(lambda: consuming.topic not in client.list_topics(timeout=WAIT_S).topics)
     assert consuming.doctor() == (1, ["topic-missing"])
     make_topic(consuming.bootstrap, consuming.topic)
     put(consuming.bootstrap, consuming.topic, [b"a", b"b", b"c"])

@@ -120,7 +120,7 @@ def _put(url: str, server: subprocess.Popen[bytes], log: Path) -> httpx.Response
     deadline = time.monotonic() + 60
     while True:
         try:
-            return httpx.put(url, json=ORDER)
+            return httpx.put(url, json=ORDER, timeout=60)
         except httpx.ConnectError:
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

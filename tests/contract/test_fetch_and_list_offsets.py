@@ -28,7 +28,7 @@ def client(kafka: Cluster) -> Iterator[WireClient]:
 @pytest.fixture
 def topic(kafka: Cluster, client: WireClient, names: Names) -> str:
     """Five batches of two records; the latest time is in the third batch. Partition 1 is empty."""
-    name = make_topic(kafka.bootstrap, names("read"), partitions=2)
+    name = make_topic(kafka.bootstrap, names("read"), partitions=2, config={"retention.ms": "-1"})
     for number in range(5):
         records = [Record(value=b"x" * 100), Record(value=b"y" * 100, timestamp_delta_ms=500 if number == 2 else 5)]
         row = produce_raw(client, name, hand_made(records, base_timestamp_ms=BASE_MS + number * 10))

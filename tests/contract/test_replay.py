@@ -208,6 +208,7 @@ def test_a_topic_whose_retention_would_delete_the_corrections_is_refused(world: 
     resource = ConfigResource(ResourceType.TOPIC, world.target, incremental_configs=[change])
     client = admin(world.bootstrap)
     client.incremental_alter_configs([resource])[resource].result(WAIT_S)
+    eventually(lambda: client.describe_configs([resource])[resource].result(WAIT_S)["retention.ms"].value == "86400000")
     with pytest.raises(ConfigurationError, match=r"retention\.ms=86400000"):
         world.replay().apply()
 

@@ -129,7 +129,7 @@ def test_a_group_of_nobody_that_commits_and_offsets_out_of_range_are_breaches(ka
     committing.start()
     try:
         eventually(lambda: consumer.committed([TopicPartition(topic, 0)], timeout=WAIT_S)[0].offset > 1)
-        code, rows = tallystick("lint", "--group", group, "--watch", "1", "--bootstrap", kafka.bootstrap)
+        code, rows = tallystick("lint", "--group", group, "--watch", "3", "--bootstrap", kafka.bootstrap)
     finally:
         done.set()
         committing.join(WAIT_S)

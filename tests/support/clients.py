@@ -12,10 +12,17 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, P
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from tests.support.brokers import Cluster
 
-WAIT_S: Final = 40.0
+WAIT_S: Final = 60.0
 """How long a test waits for what must happen. Far more than it takes, so that a slow machine fails nothing."""
 
 _COORDINATOR_IS_LOADING: Final = {"NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE"}
+_NO_LEADER_YET: Final = {
+    "UNKNOWN_TOPIC_OR_PART",
+    "NOT_LEADER_FOR_PARTITION",
+    "LEADER_NOT_AVAILABLE",
+    "OFFSET_NOT_AVAILABLE",
+    "UNKNOWN_LEADER_EPOCH",
+}
 
 _NO_CONFIG: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -33,11 +40,16 @@ def admin(bootstrap: str) -> AdminClient:
 
 
 def make_topic(bootstrap: str, name: str, *, partitions: int = 1, config: Mapping[str, str] = _NO_CONFIG) -> str:
-    """Create a topic, and wait until the broker tells of it."""
+    """Create a topic, and wait until the broker tells of it and leads every partition.
+
+    Apache Kafka tells of a topic first, and takes up one partition after the other then.
+    """
     client = admin(bootstrap)
     for created in client.create_topics([NewTopic(name, partitions, 1, config=dict(config))]).values():
         created.result(WAIT_S)
     eventually(lambda: len(client.list_topics(name, timeout=WAIT_S).topics[name].partitions) == partitions)
+    for partition in range(partitions):
+        _offset(client, TopicPartition(name, partition), OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
     return name
 
 
@@ -159,11 +171,22 @@ def read_ended(cluster: Cluster, topic: str, *, partition: int = 0) -> list[byte
 
 def end_offset(bootstrap: str, topic: str, spec: OffsetSpec, *, partition: int = 0, stable: bool = False) -> int:
     """What ListOffsets answers for one partition; ``stable`` asks as a read_committed reader does."""
-    client = admin(bootstrap)  # held in a name: the answer never comes to a client that was collected
-    place = TopicPartition(topic, partition)
     isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-    answer = client.list_offsets({place: spec}, isolation_level=isolation)[place].result(WAIT_S)
-    return int(answer.offset)
+    return _offset(admin(bootstrap), TopicPartition(topic, partition), spec, isolation)
+
+
+def _offset(client: AdminClient, place: TopicPartition, spec: OffsetSpec, isolation: IsolationLevel) -> int:
+    """A broker that does not lead the partition yet, after its start or the topic's, is asked again."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            answer = client.list_offsets({place: spec}, isolation_level=isolation)[place].result(WAIT_S)
+        except KafkaException as refused:
+            if refused.args[0].name() not in _NO_LEADER_YET or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return int(answer.offset)
 
 
 def eventually(condition: Callable[[], bool], *, timeout_s: float = WAIT_S) -> None:

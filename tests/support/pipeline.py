@@ -238,7 +238,8 @@ class SupervisedWorkers:
         return [json.loads(line)["kill_point"] for line in self.kill_log.read_text().splitlines()]
 
     def log_events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines() if line[:1] == "{"]
+        lines = (self.folder / "log.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line[:1] == "{" and line[-1] == "\n"]  # one may be half written
 
     def stats(self, slot: str) -> list[dict[str, Any]]:
         path = self.folder / "stats" / f"{slot}.jsonl"

@@ -27,6 +27,7 @@ _PASSING: Final = {
     "not_enough_replicas",
     "not_leader_or_follower",
     "not_coordinator",
+    "coordinator_not_available",
     "coordinator_load_in_progress",
 }
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,21 @@ def test_the_application_of_the_readme_charges_each_purchase_once(tmp_path: Path
         charges = _run_until(command, bootstrap=broker.bootstrap, topic="charges", folder=tmp_path)
     due = sorted((one["customer"], one["price_minor"] * one["quantity"]) for one in PURCHASES)
     assert sorted((one["customer"], one["amount_minor"]) for one in charges) == due
+
+
+def test_the_purchases_of_the_readme_have_the_same_ids_whenever_they_are_sent_again() -> None:
+    with EmbeddedBroker(num_partitions=1) as broker:
+        subprocess.run([sys.executable, "-c", CREATE, broker.bootstrap, "purchases"], check=True)
+        environment = os.environ | {"TALLYSTICK_BOOTSTRAP": broker.bootstrap}
+        for _run in range(2):
+            command = [sys.executable, "buy.py"]
+            ended = subprocess.run(
+                command, cwd=EXAMPLES, env=environment, capture_output=True, text=True, check=False, timeout=60
+            )
+            assert ended.returncode == 0, ended.stderr
+        found = [record.event_id for record in read_topics(broker.bootstrap, ["purchases"])["purchases"]]
+    assert sorted(Counter(found).values()) == [2] * 100
+    assert ended.stdout.splitlines()[-1] in found
 
 
 def test_the_traced_application_shows_each_event_and_passes_its_trace_on(tmp_path: Path) -> None:
@@ -136,7 +152,7 @@ def test_the_inbox_alone_lets_an_event_through_once(tmp_path: Path) -> None:
 
 def test_the_readme_shows_the_examples_as_they_are() -> None:
     readme = (ROOT / "README.md").read_text()
-    for path in (EXAMPLES / name for name in ("shop.py", "existing_loop.py", "existing_inbox.py")):
+    for path in (EXAMPLES / name for name in ("shop.py", "buy.py", "existing_loop.py", "existing_inbox.py")):
         assert f"```python\n{path.read_text()}```" in readme, f"README.md does not show {path.name}"
 
 

@@ -192,7 +192,7 @@ def test_a_group_with_members_is_not_reset_and_not_deleted(
         assert (found.kind, found.state) == ("classic", "Stable")
         assert (member.client_id, member.instance_id, member.host) == ("a-reader", "one", "127.0.0.1")
         assert group in {listed.name for listed in list_groups(cluster)}
-        with pytest.raises(FatalError, match="has members"):
+        with pytest.raises(FatalError, match=r"has members: stop them first.*static member \(one\).*its session ends"):
             plan_reset(cluster, group, Target(time_ms=EARLIEST))
         with pytest.raises(FatalError, match="UNKNOWN_MEMBER_ID"):
             set_offsets(cluster, group, {TopicPartition(topic, 0): CommittedOffset(0, "")})

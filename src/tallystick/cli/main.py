@@ -44,6 +44,7 @@ EXTRA_OF_MODULE: Final = {
     "crc32c": "broker",
     "cramjam": "broker",
     "prometheus_client": "broker",
+    "re2": "broker",
     "uvloop": "broker",
     "sqlalchemy": "sql",
     "alembic": "sql",

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from tallystick.errors import ConfigurationError, FatalError
 from tallystick.operate.cluster import Cluster, TopicPartition
-from tallystick.operate.groups import CommittedOffset, committed_offsets, describe_group, set_offsets
+from tallystick.operate.groups import CommittedOffset, Group, committed_offsets, describe_group, set_offsets
 from tallystick.operate.offsets import EARLIEST, LATEST, list_offsets
+
+_MEMBERS_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,9 @@ def plan_reset(
 
     Offsets outside the log are brought to its nearest end. ``FatalError`` if the group has members, or no offsets.
     """
-    if describe_group(cluster, group).has_members:
-        raise FatalError(f"group {group!r} has members: stop them first, their next commit would undo the reset")
+    described = describe_group(cluster, group)
+    if described.has_members:
+        raise FatalError(_has_members(described))
     committed = {
         place: found
         for place, found in committed_offsets(cluster, group, stable=True).items()
@@ -82,6 +86,18 @@ def plan_reset(
         Move(place, found.offset, min(max(wanted(place), first[place]), last[place]), found.metadata)
         for place, found in sorted(committed.items())
     ]
+
+
+def _has_members(group: Group) -> str:
+    text = f"group {group.name!r} has members: stop them first, their next commit would undo the reset"
+    static = sorted(member.instance_id for member in group.members if member.instance_id)
+    if not static:
+        return text
+    shown = ", ".join(static[:_MEMBERS_SHOWN]) + (", ..." if len(static) > _MEMBERS_SHOWN else "")
+    return (
+        f"{text}. A static member ({shown}) that was stopped leaves only when its session ends "
+        "(session.timeout.ms, 45 s by default): try again then"
+    )
 
 
 def carry_out(cluster: Cluster, group: str, moves: list[Move]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,43 @@ def test_every_command_has_a_help_of_its_own(command: tuple[str, ...]) -> None:
     done = tallystick(*command, "--help")
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
+
+
+WITHOUT_EXTRAS = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from tallystick.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "shown"),
+    [
+        (("run", "--help"), 0, "Usage:"),
+        (("verify", "--help"), 0, "Usage:"),
+        (("lag",), 2, "pip install 'tallystick[broker]'"),
+        (("inbox", "list", "--database", "sqlite:///none"), 2, "pip install 'tallystick[sql]'"),
+        (("sandbox", "--data", "none"), 2, "pip install 'tallystick[sandbox]'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_commands_are_there_without_any_extra_and_say_which_one_they_need(
+    command: tuple[str, ...], code: int, shown: str, tmp_path: Path
+) -> None:
+    program = WITHOUT_EXTRAS.format(absent=set(main.EXTRA_OF_MODULE))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command],
+        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=os.environ | {"COLUMNS": "120"},
+    )  # fmt: skip
+    assert (done.returncode, shown in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_missing_extra_is_named_with_what_to_type() -> None:

@@ -14,10 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-from tallystick.verify.proxy import Proxy
 from tallystick.verify.timeline import Timeline
+
+if TYPE_CHECKING:
+    from tallystick.verify.proxy import Proxy
 
 Steps = Iterator[float]
 BACKGROUND_TIMEOUT_S: Final = 180.0

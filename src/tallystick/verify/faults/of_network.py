@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tallystick.verify.faults.fault import Draw, Fault, Need, Steps, World, wait_while
 from tallystick.verify.frames import (
@@ -13,7 +13,9 @@ from tallystick.verify.frames import (
     PRODUCE,
     TXN_OFFSET_COMMIT,
 )
-from tallystick.verify.proxy import Proxy
+
+if TYPE_CHECKING:
+    from tallystick.verify.proxy import Proxy
 
 ANSWERS: Final = {
     "produce": PRODUCE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -14,9 +15,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tallystick.verify.trial.outcome import Outcome
+from tallystick.verify.trial.outcome import Outcome, Verdict
 from tallystick.verify.trial.trial import Progress as Step
 from tallystick.verify.trial.trial import Report
+
+_STYLES: Final = {Verdict.HELD: "green", Verdict.PARTIAL: "bold yellow", Verdict.NOT_HELD: "bold red"}
 
 
 @contextmanager
@@ -60,7 +63,7 @@ def summary(console: Console, outcomes: Sequence[Outcome]) -> None:
             f"{outputs.lost:,}",
             f"{outputs.repeated:,}",
             f"{outputs.aborted_records:,}",
-            "[green]held[/green]" if outcome.passed else "[bold red]not held[/bold red]",
+            f"[{_STYLES[outcome.verdict]}]{outcome.verdict.value}[/]",
         )
     console.print(table)
     for outcome in outcomes:
@@ -73,8 +76,10 @@ def _details(console: Console, outcome: Outcome) -> None:
     console.print(f"    faults: {struck}", soft_wrap=True)
     if outcome.zombies_fenced:
         console.print(f"    zombies that woke up and were fenced: {outcome.zombies_fenced}")
-    for name in outcome.missed:
-        console.print(f"    [red]{name} was asked for and never struck: the run is too short for it[/red]")
+    if outcome.missed:
+        missed = escape(", ".join(outcome.missed))
+        console.print(f"    [yellow]asked for, and never struck: {missed}[/yellow]", soft_wrap=True)
+        console.print("    give it a longer --duration, a shorter --every, or fewer --faults")
     for note in outcome.notes:
         console.print(f"    [yellow]{escape(note)}[/yellow]", soft_wrap=True)
     for found in outcome.violations:

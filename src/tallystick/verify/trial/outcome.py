@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from tallystick.pipeline import Guarantee
@@ -23,6 +24,14 @@ ALLOWED: Final = {
     Guarantee.EXACTLY_ONCE: frozenset[str](),
 }
 """What a guarantee does not promise: at-most-once may lose, at-least-once may repeat."""
+
+
+class Verdict(StrEnum):
+    """``partial``: nothing is wrong, and some of the faults that were asked for never struck."""
+
+    HELD = "held"
+    PARTIAL = "partial"
+    NOT_HELD = "not held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +75,19 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        return not self.violations and not self.missed
+        return self.verdict is Verdict.HELD
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.violations:
+            return Verdict.NOT_HELD
+        return Verdict.PARTIAL if self.missed else Verdict.HELD
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return {
             "passed": self.passed,
+            "verdict": self.verdict.value,
             "settings": self.settings.to_json(),
             "site": self.site,
             "versions": self.versions,

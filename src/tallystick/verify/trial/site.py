@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from tallystick.errors import ConfigurationError
 from tallystick.verify.faults.fault import BrokerFaults, Need, Server
-from tallystick.verify.proxy import Proxy
 from tallystick.verify.workloads import WITH_INBOX, Shape
 
 if TYPE_CHECKING:
     from tallystick.broker import EmbeddedBroker
     from tallystick.sandbox.process import SandboxProcess
+    from tallystick.verify.proxy import Proxy
 
 POSTGRESQL: Final = "postgresql"
 SQLITE: Final = "sqlite"
@@ -151,7 +151,7 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
             from tallystick.sandbox.process import SandboxProcess
 
             provider = stack.enter_context(SandboxProcess(folder / "sandbox"))
-        proxy = stack.enter_context(Proxy(bootstrap.split(",")[0])) if proxied else None
+        proxy = _proxy(bootstrap, stack) if proxied else None
         yield Site(
             name=name,
             bootstrap=bootstrap,
@@ -165,6 +165,12 @@ def opened(settings: SiteSettings, folder: Path, *, proxied: bool) -> Iterator[S
             data=data,
             broker_log=broker_log,
         )
+
+
+def _proxy(bootstrap: str, stack: ExitStack) -> Proxy:
+    from tallystick.verify.proxy import Proxy
+
+    return stack.enter_context(Proxy(bootstrap.split(",", maxsplit=1)[0]))
 
 
 def _database(settings: SiteSettings, folder: Path, stack: ExitStack) -> tuple[str | None, Server | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from tallystick.verify.oracle import Expected, History, Position, Seen, TopicVie
 from tallystick.verify.report.page import MOMENTS_DRAWN_MAX, page, svg
 from tallystick.verify.report.terminal import summary
 from tallystick.verify.timeline import Moment
-from tallystick.verify.trial.outcome import Outcome, Violation, forbidden
+from tallystick.verify.trial.outcome import Outcome, Verdict, Violation, forbidden
 from tallystick.verify.trial.settings import TrialSettings
 from tallystick.verify.workloads import Shape, WorkloadSettings
 
@@ -100,6 +101,31 @@ def test_each_lane_has_a_row_bars_for_what_lasts_and_dots_for_what_does_not() ->
     assert (drawn.found["rect"], drawn.found["circle"]) == (1, 2)
 
 
+def test_each_kind_of_fault_has_a_row_of_its_own_under_round_seconds() -> None:
+    moments = (
+        Moment(0, "run", "begins"),
+        Moment(2_000, "faults", "kill-at:cycle.before-commit", until_ms=3_000),
+        Moment(4_000, "faults", "kill-at:cycle.after-commit", until_ms=5_000),
+        Moment(6_000, "faults", "late-end", until_ms=31_900),
+        Moment(7_000, "slot-0", "killed"),
+    )
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg(moments))
+    assert texts == [f"{second} s" for second in range(0, 31, 5)] + ["run", "kill-at", "late-end", "slot-0"]
+
+
+def test_a_run_of_hours_is_under_a_dozen_ticks() -> None:
+    moments = (Moment(0, "run", "begins"), Moment(200 * 3_600_000, "run", "ends"))
+    assert 2 <= svg(moments).count("<line") <= 12
+
+
+def test_a_run_whose_faults_did_not_all_strike_is_partial_and_does_not_pass() -> None:
+    some = outcome(missed=("late-end", "zombie"))
+    assert (some.verdict, some.passed, some.to_json()["verdict"]) == (Verdict.PARTIAL, False, "partial")
+    assert '<td class="partial">partial</td>' in page([some])
+    assert "Asked for, and never struck: late-end, zombie." in page([some])
+    assert outcome(Violation("outputs", "lost", 1, ()), missed=("late-end",)).verdict is Verdict.NOT_HELD
+
+
 def test_very_many_moments_are_drawn_in_part_and_the_page_says_so() -> None:
     moments = [Moment(at, "faults", "x") for at in range(MOMENTS_DRAWN_MAX + 10)]
     assert tags(svg(moments)).found["circle"] == MOMENTS_DRAWN_MAX
@@ -114,7 +140,7 @@ def test_the_terminal_shows_verdict_faults_and_the_shortest_history() -> None:
     assert text.count("held") == 2
     assert "not held" in text
     assert "event a [bold]" in text
-    assert "late-end was asked for and never struck" in text
+    assert "asked for, and never struck: late-end\n" in text
     assert "the broker says [that]" in text
 
 

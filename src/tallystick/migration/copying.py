@@ -10,6 +10,8 @@ two migrations at the same time one ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from itertools import chain
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -17,10 +19,11 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from tallystick.errors import FatalError, RetriableError
 from tallystick.ids import EVENT_ID_HEADER
 from tallystick.killpoints import declare, reach
-from tallystick.migration.side import Side, messages
+from tallystick.migration.side import Side
 from tallystick.migration.survey import COPIES_GROUP
 from tallystick.operate import Cluster
 from tallystick.operate.groups import committed_offsets
+from tallystick.pipeline.kafka_client import read_ranges
 
 Place = tuple[str, int]
 
@@ -66,24 +69,20 @@ class Copy:
 
     def run(self, begins: Mapping[Place, int], ends: Mapping[Place, int], progress: Callable[[int], None]) -> int:
         """Copy from ``begins`` up to ``ends``; the number of records. ``progress`` gets offsets as they are done."""
-        wanted = {place: end for place, end in ends.items() if begins[place] < end}
+        wanted = {place: (begins[place], end) for place, end in ends.items() if begins[place] < end}
         if not wanted:
             return 0
         ids = {place: self._source.ids(*place) for place in wanted}
-        reader, copied = self._source.consumer(), 0
-        try:
-            reader.assign([TopicPartition(*place, begins[place]) for place in wanted])
-            batch: list[Any] = []
-            reached = dict(begins)
-            for message in messages(reader, wanted):
+        batch: list[Any] = []
+        reached, copied = dict(begins), 0
+        with closing(read_ranges(self._source.client, wanted)) as reading:
+            for message in chain.from_iterable(reading):
                 batch.append(message)
                 if len(batch) == BATCH_RECORDS:
                     copied += self._commit(batch, ids, reached, progress)
                     batch = []
-            copied += self._commit(batch, ids, reached, progress, ends=wanted)
-        finally:
-            reader.close()
-        return copied
+        reached_all = {place: end for place, (_, end) in wanted.items()}
+        return copied + self._commit(batch, ids, reached, progress, ends=reached_all)
 
     def close(self) -> None:
         self._member.close()

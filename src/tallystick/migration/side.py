@@ -6,21 +6,17 @@ Owns: clients and their settings. Must not know: what the other side is.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-
-from tallystick.errors import FatalError, RetriableError
+from tallystick.errors import FatalError
 from tallystick.ids import EVENT_ID_HEADER, EventId, PositionIds, parse_event_id
 from tallystick.operate import ClientSettings, Cluster
 from tallystick.pipeline.kafka_client import Cluster as Questions
+from tallystick.pipeline.kafka_client import read_ranges
 from tallystick.pipeline.starts import TopicFacts
 
-_READ: Final = 2_000
-_SILENCE_S: Final = 60.0
 _Raw = list[tuple[str, bytes | None]]
 
 
@@ -79,19 +75,6 @@ class Side:
         self.cluster_id = questions.cluster_id()
         self.facts = questions.topics(topics)
 
-    def consumer(self) -> Consumer:
-        """One that joins nothing and reads what is committed."""
-        return Consumer(
-            self.client
-            | {
-                "group.id": "tallystick.migration.reader",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-            }
-        )
-
     def ids(self, topic: str, partition: int) -> PositionIds:
         return PositionIds(cluster_id=self.cluster_id, topic_id=self.facts[topic].topic_id, partition=partition)
 
@@ -109,38 +92,10 @@ class Side:
 
     def read(self, topic: str, partition: int, begin: int, end: int) -> Iterator[Moved]:
         """The committed records from ``begin`` up to ``end``, which is a last stable offset."""
-        if begin >= end:
-            return
-        ids, consumer = self.ids(topic, partition), self.consumer()
-        try:
-            consumer.assign([TopicPartition(topic, partition, begin)])
-            for message in messages(consumer, {(topic, partition): end}):
+        ids = self.ids(topic, partition)
+        for messages in read_ranges(self.client, {(topic, partition): (begin, end)}):
+            for message in messages:
                 yield self.moved(message, ids)
-        finally:
-            consumer.close()
-
-
-def messages(consumer: Consumer, ends: Mapping[tuple[str, int], int]) -> Iterator[Any]:
-    """What an assigned consumer reads, until each partition has reached its end."""
-    open_places = set(ends)
-    heard = time.monotonic()
-    while open_places:
-        read: list[Any] = consumer.consume(_READ, 0.5)
-        if read:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > _SILENCE_S:
-            raise RetriableError(f"nothing came from {sorted(open_places)} for {_SILENCE_S:.0f} s")
-        for message in read:
-            place, error = (message.topic(), message.partition()), message.error()
-            if error is None:
-                if message.offset() < ends[place]:
-                    yield message
-                if message.offset() + 1 >= ends[place]:
-                    open_places.discard(place)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's name of a public code
-                open_places.discard(place)
-            elif error.fatal() or not error.retriable():
-                raise FatalError(f"reading {place[0]}-{place[1]}: {error.str()}") from KafkaException(error)
 
 
 def _parsed(value: bytes | None, message: Any) -> EventId:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from tallystick.pipeline.error_classes import Operation, classify
+from tallystick.pipeline.kafka_client.assigned import assigned_consumer
 from tallystick.pipeline.kafka_client.failures import failure_of
-from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.partitions import Partition
 from tallystick.pipeline.polled import Message
 
@@ -48,21 +48,7 @@ class Follower:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """``settings``: ``bootstrap.servers`` and what security needs."""
-        self._consumer = Consumer(
-            {
-                **settings,
-                "group.id": "tallystick.follower",  # never joined
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 50,
-                "fetch.queue.backoff.ms": 5,
-                "error_cb": lambda _error: None,
-            },
-            logger=client_logger("follower", lambda _facility, _text: None),
-        )
+        self._consumer = assigned_consumer(settings, "follower")
 
     def follow(self, starts: Mapping[Partition, int]) -> None:
         """Read these partitions too, from these offsets."""

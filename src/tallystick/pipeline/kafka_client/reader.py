@@ -6,18 +6,17 @@ have transactions.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException
 
 from tallystick.errors import FatalError, RetriableError
 from tallystick.ids import EVENT_ID_HEADER, EventId, parse_event_id, position_id
+from tallystick.pipeline.kafka_client.assigned import assigned_consumer
 from tallystick.pipeline.kafka_client.partitions import Partition
+from tallystick.pipeline.kafka_client.ranges import RecordsDeleted, read_assigned
 from tallystick.pipeline.records import Headers, Record
-
-_READ_BATCH: Final = 1_000
 
 
 def read_to_end(settings: Mapping[str, Any], topics: Sequence[str], *, timeout_s: float = 120.0) -> Iterator[Record]:
@@ -26,68 +25,32 @@ def read_to_end(settings: Mapping[str, Any], topics: Sequence[str], *, timeout_s
     ``settings`` are librdkafka's: ``bootstrap.servers`` and what security needs. Raises ``RetriableError`` if the
     ends are not reached within ``timeout_s``, ``FatalError`` for a topic that does not exist.
     """
-    consumer = Consumer(
-        {
-            **settings,
-            "group.id": "tallystick.reader",  # never joined: partitions are assigned by hand, nothing is committed
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "enable.auto.commit": False,
-        }
-    )
-    deadline = time.monotonic() + timeout_s
+    consumer = assigned_consumer(settings, "reader")
     try:
-        open_partitions = set(_partitions(consumer, topics))
-        consumer.assign([TopicPartition(topic, index, OFFSET_BEGINNING) for topic, index in open_partitions])
-        while open_partitions:
-            if time.monotonic() > deadline:
-                raise RetriableError(f"the ends of {sorted(open_partitions)} were not reached in time")
-            for message in consumer.consume(_READ_BATCH, 0.5):
-                error = message.error()
-                if error is None:
-                    yield record_of(message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's name of a public code
-                    open_partitions.discard((str(message.topic()), message.partition() or 0))
-                elif error.fatal() or not error.retriable():
-                    raise FatalError(f"reading {message.topic()}: {error.str()}")
+        ranges = dict.fromkeys(_partitions(consumer, topics), (OFFSET_BEGINNING, None))
+        for messages in read_assigned(consumer, ranges, standstill_s=timeout_s, timeout_s=timeout_s):
+            yield from map(record_of, messages)
     finally:
         consumer.close()
 
 
-def read_range(
-    settings: Mapping[str, Any], partition: Partition, first: int, end: int, *, timeout_s: float = 60.0
-) -> list[Record]:
-    """The committed records of one partition from offset ``first`` up to, and not including, ``end``."""
-    consumer = Consumer(
-        {
-            **settings,
-            "group.id": "tallystick.reader",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "enable.auto.commit": False,
-        }
-    )
-    deadline = time.monotonic() + timeout_s
+def read_range(settings: Mapping[str, Any], partition: Partition, first: int, end: int) -> list[Record]:
+    """The committed records of one partition from offset ``first`` up to, and not including, ``end``.
+
+    Those that are there: none if they were deleted, and none that an open transaction holds back.
+    """
     found: list[Record] = []
+    consumer = assigned_consumer(settings, "reader")
     try:
-        consumer.assign([TopicPartition(*partition, first)])
-        while time.monotonic() < deadline:
-            for message in consumer.consume(_READ_BATCH, 0.5):
-                error = message.error()
-                if error is None:
-                    if (message.offset() or 0) >= end:
-                        return found
-                    found.append(record_of(message))
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  librdkafka's name of a public code
-                    return found
-                elif error.fatal() or not error.retriable():
-                    raise FatalError(f"reading {partition[0]}-{partition[1]}: {error.str()}")
-            (position,) = consumer.position([TopicPartition(*partition)])
-            if position.offset >= end:
-                return found
+        for messages in read_assigned(consumer, {partition: (first, None)}):
+            found += (record_of(message) for message in messages if message.offset() < end)
+            if messages[-1].offset() + 1 >= end:
+                break
+    except RecordsDeleted:
+        pass
     finally:
         consumer.close()
-    raise RetriableError(f"{partition[0]}-{partition[1]} was not read up to {end} in time")
+    return found
 
 
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:

@@ -232,6 +232,7 @@ def plain_consumer(client: Mapping[str, str], isolation: str, *, group: str = "t
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
         "fetch.wait.max.ms": 20,
+        "fetch.queue.backoff.ms": 5,  # the default stops fetching for a second whenever 100,000 messages wait
         "auto.offset.reset": "error",
         "allow.auto.create.topics": False,
     }

@@ -24,7 +24,7 @@ class Exchange:
     """Requests to one provider, from one event loop.
 
     Each transport has one connection, the last used first: httpx's pool looks at every pair of its connections for
-    every request, and 64 in one pool are many times slower than 64 pools of one.
+    every request, and 64 in one pool are many times slower than 64 pools of one. A transport that failed is closed.
     """
 
     def __init__(self, url: str, *, timeout_ms: int, connections: int, transport: NewTransport | None = None) -> None:
@@ -47,16 +47,21 @@ class Exchange:
     ) -> httpx.Response:
         """The whole answer, within the time limit. Raises ``NETWORK_ERRORS``."""
         request = httpx.Request(method, url, headers=headers, content=content, extensions=self._extensions)
-        async with self._free, asyncio.timeout(self._timeout_s):
+        async with self._free:
             transport = self._idle.pop() if self._idle else self._new_transport()
             try:
-                response = await transport.handle_async_request(request)
-                try:
-                    await response.aread()
-                finally:
-                    await response.aclose()
-            finally:
-                self._idle.append(transport)
+                async with asyncio.timeout(self._timeout_s):
+                    response = await transport.handle_async_request(request)
+                    try:
+                        await response.aread()
+                    finally:
+                        await response.aclose()
+            except BaseException:
+                # The connection of a request that was given up may keep its place in the pool for ever, and every
+                # later request would wait for that place.
+                await transport.aclose()
+                raise
+            self._idle.append(transport)
             return response
 
     async def close(self) -> None:

@@ -7,23 +7,33 @@ took longer than the rows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
 from tallystick.boundary.horizons import Horizons
 from tallystick.boundary.owner_epoch import OwnerClaim
+from tallystick.boundary.stretches import Stretch
+from tallystick.boundary.trail import Span
 
 Arrival = tuple[str, str, str, int, int]
 """An event as it came in, the first in its batch with this id: event id, body hash, topic, partition, offset. A plain
 tuple, because there is one for each event and a named one takes three times as long to make."""
 
 
-def as_text(arrivals: Sequence[Arrival]) -> str:
-    """Bodies and positions of all of them, as the databases put them together to compare."""
-    return ",".join([f"{digest}{topic}:{partition}:{offset}" for _, digest, topic, partition, offset in arrivals])
+def entries(arrivals: Iterable[Arrival]) -> list[str]:
+    """All that there is to compare of each, in one text, as the databases put it together too (``ENTRY``)."""
+    return [
+        f"{digest}:{topic}:{partition}:{offset}:{event_id}" for event_id, digest, topic, partition, offset in arrivals
+    ]
+
+
+def is_same(stored: str | None, arrivals: Sequence[Arrival]) -> bool:
+    """Whether each of them is among the entries that a database put together."""
+    return stored is not None and set(stored.split(",")).issuperset(entries(arrivals))
 
 
 class Known(NamedTuple):
@@ -43,13 +53,23 @@ class Met(NamedTuple):
 
     found: int
     others: Mapping[str, Known]
+    span: Span | None = None
+    """Where the rows stand, if all were found."""
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[Any]], arrivals: Sequence[Arrival]) -> Met:
+    def of(cls, rows: Sequence[Sequence[Any]], arrivals: Sequence[Arrival], span: Span | None = None) -> Met:
         """From rows with the columns of ``Known``."""
         here = {arrival[0]: arrival for arrival in arrivals}
         others = {row[0]: Known(*row) for row in rows if row[5] is not None or row[:5] != here[row[0]]}
-        return cls(len(rows), others)
+        return cls(len(rows), others, span)
+
+
+class Near(NamedTuple):
+    """What stands at some positions, beginning with some place. ``given``, by id: those that gave outputs."""
+
+    entries: frozenset[str] = frozenset()
+    given: Mapping[str, Known] = MappingProxyType({})
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +109,12 @@ class InboxRows(Protocol):
         ...
 
     def known(self, connection: Connection, scope: str, arrivals: Sequence[Arrival]) -> Met:
-        """What is there of ``arrivals``, sorted by id."""
+        """What is there of ``arrivals``, sorted by id and looked up by it."""
+        ...
+
+    def near(self, connection: Connection, scope: str, stretches: Sequence[Stretch], *, start: int, most: int) -> Near:
+        """What stands in the table from ``start`` on, not much farther than ``most`` rows would, and is of one of the
+        ``stretches``: at most ``most`` rows. No index is asked."""
         ...
 
     def finish(

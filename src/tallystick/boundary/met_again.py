@@ -5,13 +5,17 @@ Owns: telling these apart, and the counts of each partition. Must not know: SQL;
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 
 from tallystick.boundary.inbox_rows import Known, Progress
+from tallystick.boundary.stretches import Stretch
 from tallystick.pipeline.records import Record
+
+_place, _offset = attrgetter("topic", "partition"), attrgetter("offset")
 
 
 class Meeting(Enum):
@@ -32,20 +36,21 @@ def meeting(record: Record, known: Known, *, same_body: bool) -> Meeting:
 class Positions:
     """How far the records of one batch bring each partition, and what was met on the way."""
 
-    next_offsets: dict[tuple[str, int], int]
+    stretches: Sequence[Stretch]
+    """One for each partition, always in the same order, so that two workers do not deadlock."""
     sizes: Mapping[tuple[str, int], int]
     """How many of the records are of each partition."""
     met: dict[tuple[str, int, Meeting], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Positions:
-        places = [(record.topic, record.partition) for record in records]
-        ends: dict[tuple[str, int], int] = {}
-        end_of = ends.get
-        for place, record in zip(places, records, strict=True):
-            if record.offset >= end_of(place, 0):
-                ends[place] = record.offset + 1
-        return cls(ends, Counter(places))
+        offsets: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        for place, offset in zip(map(_place, records), map(_offset, records), strict=True):
+            offsets[place].append(offset)
+        return cls(
+            sorted(Stretch(*place, min(found), max(found)) for place, found in offsets.items()),
+            {place: len(found) for place, found in offsets.items()},
+        )
 
     def add(self, record: Record, meeting: Meeting) -> None:
         key = (record.topic, record.partition, meeting)
@@ -59,15 +64,15 @@ class Positions:
         return sum(number for (_, _, kind), number in self.met.items() if kind is meeting)
 
     def progress(self) -> list[Progress]:
-        """A row for each partition, always in the same order, so that two workers do not deadlock."""
+        """A row for each partition."""
         return [
             Progress(
                 topic,
                 partition,
-                next_offset,
+                last + 1,
                 replays=self.met.get((topic, partition, Meeting.REPLAY), 0),
                 duplicates=self.met.get((topic, partition, Meeting.DUPLICATE), 0),
                 conflicts=self.met.get((topic, partition, Meeting.CONFLICT), 0),
             )
-            for (topic, partition), next_offset in sorted(self.next_offsets.items())
+            for topic, partition, _, last in self.stretches
         ]

@@ -6,7 +6,7 @@ where the transaction begins and ends (``sql_effect``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
@@ -14,15 +14,16 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from tallystick.boundary import schema
+from tallystick.boundary import schema, stretches
 from tallystick.boundary.erasure.sealing import BatchSeal, Sealing
 from tallystick.boundary.handlers import BatchHandler, Handler, Outputs, PerBatch, run_handler
 from tallystick.boundary.horizons import Recall, TooOld
-from tallystick.boundary.inbox_rows import Arrival, InboxRows, Known, Met
+from tallystick.boundary.inbox_rows import Arrival, InboxRows, Known, Met, Near, entries
 from tallystick.boundary.met_again import Meeting, Positions, meeting
 from tallystick.boundary.owner_epoch import OwnerClaim
 from tallystick.boundary.statements import insert
 from tallystick.boundary.stored_outputs import decode_outputs, encode_outputs
+from tallystick.boundary.trail import Trail
 from tallystick.errors import RetriableError
 from tallystick.killpoints import declare, reach
 from tallystick.pipeline.ports import Poisoned
@@ -93,21 +94,27 @@ class BatchOfEvents:
         *,
         now_ms: int,
         look_first: bool,
+        trail: Trail,
         owners: Sequence[OwnerClaim],
     ) -> tuple[Answers, EffectCounts]:
         """The answer for each record, in input order.
 
         ``look_first``: the batch before held nothing new, so that looking saves the insert. Only what is found counts
-        as known: a row that is not found may still be on its way, and is inserted (rule 28).
+        as known: a row that is not found may still be on its way, and is inserted (rule 28). ``trail``: where the
+        rows of the batch before stood.
         """
         seal = self.sealing.of(connection, records, now_ms=now_ms)
         digests = seal.digests(records)
-        arrivals = _arrivals(records, digests)
         positions = Positions.of(records)
         counts, stored = EffectCounts(), list[tuple[str, bytes]]()
-        met, new = self._look(connection, arrivals, owners) if look_first else None, _New({}, {})
+        met, new = None, _New({}, {})
+        if look_first:
+            for owner in owners:
+                owner.verify(connection)
+            met = self._look(connection, records, digests, where=positions.stretches, trail=trail)
         answers: Answers | None = None
         if met is None:
+            arrivals = _arrivals(records, digests)
             entered = self.rows.enter(connection, self.name, arrivals, now_ms=now_ms, owners=owners)
             reach(AFTER_INSERT)
             all_new = len(entered.new) == len(records)  # each is new, and none is there twice
@@ -124,6 +131,7 @@ class BatchOfEvents:
             else:
                 new = _New({r.event_id: given for r, given in zip(fresh, outputs, strict=True)}, refused)
                 met = self._met(connection, [arrival for arrival in arrivals if arrival[0] not in entered.new])
+                trail.at(met.span)
         if answers is None and met is not None:
             again = _Again(met, new, seal)
             answers = self._answers(connection, records, digests, again=again, positions=positions, now_ms=now_ms)
@@ -133,11 +141,32 @@ class BatchOfEvents:
         self.rows.finish(connection, self.name, outputs=stored, progress=positions.progress(), now_ms=now_ms)
         return answers or (), counts
 
-    def _look(self, connection: Connection, arrivals: Sequence[Arrival], owners: Sequence[OwnerClaim]) -> Met | None:
-        for owner in owners:
-            owner.verify(connection)
-        met = self.rows.known(connection, self.name, arrivals)
-        return met if met.found == len(arrivals) else None
+    def _look(
+        self,
+        connection: Connection,
+        records: Sequence[Record],
+        digests: Sequence[str],
+        *,
+        where: Sequence[stretches.Stretch],
+        trail: Trail,
+    ) -> Met | None:
+        """What is there, if all of it is: beside the rows of the batch before, and by id what is not."""
+        near, rest = Near(), _all(records)
+        start = trail.start() if len(where) <= stretches.MOST else None
+        if start is not None:
+            near = self.rows.near(connection, self.name, where, start=start, most=len(records))
+            rest = _not_in(near.entries, records, digests)
+            if 2 * len(rest) <= len(records):
+                trail.kept()
+            else:
+                trail.lost()
+                near, rest = Near(), _all(records)
+        arrivals = _arrivals([records[at] for at in rest], [digests[at] for at in rest])
+        met = self.rows.known(connection, self.name, arrivals) if arrivals else Met(0, {})
+        if met.found < len(arrivals):
+            return None
+        trail.at(near.span, met.span)
+        return Met(len(records) - len(rest) + met.found, {**near.given, **met.others})
 
     def _met(self, connection: Connection, old: Sequence[Arrival]) -> Met:
         met = self.rows.known(connection, self.name, old) if old else Met(0, {})
@@ -222,16 +251,29 @@ class BatchOfEvents:
         )
 
 
+def _each(records: Sequence[Record], digests: Sequence[str]) -> Iterator[Arrival]:
+    # Columns and zip take two thirds of what a comprehension of tuples takes.
+    ids, topics, partitions, offsets = (map(column, records) for column in (_event_id, _topic, _partition, _offset))
+    return zip(ids, digests, topics, partitions, offsets, strict=True)
+
+
 def _arrivals(records: Sequence[Record], digests: Sequence[str]) -> list[Arrival]:
     """Each event once, sorted by id."""
     ids = list(map(_event_id, records))
     if len(set(ids)) < len(ids):  # of an event twice, the first stands for it
         first = {event_id: at for at, event_id in reversed(list(enumerate(ids)))}
         records, digests = [records[at] for at in first.values()], [digests[at] for at in first.values()]
-        ids = list(map(_event_id, records))
-    # Columns and zip take two thirds of what a comprehension of tuples takes.
-    columns = map(_topic, records), map(_partition, records), map(_offset, records)
-    return sorted(zip(ids, digests, *columns, strict=True))
+    return sorted(_each(records, digests))
+
+
+def _all(records: Sequence[Record]) -> Sequence[int]:
+    return range(len(records))
+
+
+def _not_in(found: frozenset[str], records: Sequence[Record], digests: Sequence[str]) -> Sequence[int]:
+    """The places of those records in their batch that are not among the entries ``found``."""
+    mine = entries(_each(records, digests))
+    return [] if found.issuperset(mine) else [at for at, entry in enumerate(mine) if entry not in found]
 
 
 def _first_of_each(records: Sequence[Record], new: Collection[str]) -> list[Record]:

@@ -21,6 +21,7 @@ from tallystick.boundary.horizons import OccurredAt, Recall
 from tallystick.boundary.inbox_rows import InboxRows
 from tallystick.boundary.owner_epoch import OwnerClaim, PartitionOwners
 from tallystick.boundary.sql_batch import BatchOfEvents, EffectCounts
+from tallystick.boundary.trail import Trail
 from tallystick.clock import Clock, SystemClock
 from tallystick.errors import AmbiguousOutcome, ConfigurationError, RetriableError
 from tallystick.killpoints import declare, reach
@@ -86,6 +87,7 @@ class SqlEffect:
         self._batch = BatchOfEvents(name, _rows(engine.dialect.name), handler, recall, Sealing(name, subject_of))
         self._owner = owner
         self._look_first = False
+        self._trail = Trail()
         self.counts = EffectCounts()
 
     def process(self, records: Sequence[Record]) -> Sequence[Sequence[Output] | Poisoned]:
@@ -100,7 +102,12 @@ class SqlEffect:
                 owners = self._owners(records)
                 with self._engine.begin() as connection:
                     answers, counts = self._batch.run(
-                        connection, records, now_ms=self._clock.now_ms(), look_first=self._look_first, owners=owners
+                        connection,
+                        records,
+                        now_ms=self._clock.now_ms(),
+                        look_first=self._look_first,
+                        trail=self._trail,
+                        owners=owners,
                     )
                     reach(BEFORE_SQL_COMMIT)
             except DBAPIError as error:
@@ -115,7 +122,7 @@ class SqlEffect:
                 continue
             reach(AFTER_SQL_COMMIT)
             self.counts.add(counts)
-            self._look_first = counts.replayed == len(records)
+            self._look_first = not (counts.processed or counts.too_old)
             return answers
         raise AssertionError("unreachable")
 

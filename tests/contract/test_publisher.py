@@ -6,14 +6,17 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import make_topic
+from tests.support.clients import WAIT_S, eventually, make_topic
 from tests.support.pipeline import header, read_until
 
+from tallystick.broker import EmbeddedBroker
+from tallystick.broker.faults import AnswerError, Fault, Match
 from tallystick.errors import AmbiguousOutcome, ConfigurationError
 from tallystick.ids import EVENT_ID_HEADER, EventId, deterministic_id
 from tallystick.pipeline import AsyncPublisher, EventRefused, Publisher, PublisherFull, Topic
@@ -110,6 +113,54 @@ def test_an_event_that_kafka_never_takes_is_refused(kafka: Cluster, names: Names
             with pytest.raises(EventRefused, match=r"(?i)large"):
                 publisher.publish(blobs, b"x" * size, event_id=event(size))
         publisher.publish(blobs, b"x", event_id=event(1))
+
+
+@pytest.fixture
+def orders() -> Iterator[tuple[EmbeddedBroker, Topic[Order]]]:
+    """A topic on a broker whose answers can be faulty."""
+    with EmbeddedBroker() as broker:
+        yield broker, Topic(make_topic(broker.bootstrap, "orders"), Order)
+
+
+def desynchronise(broker: EmbeddedBroker) -> None:
+    """The next records are said to come after others that are missing: that is fatal for an idempotent producer."""
+    broker.faults.add(Fault(AnswerError("OUT_OF_ORDER_SEQUENCE_NUMBER"), on=Match(api="produce"), name="gap"))
+
+
+def is_published(publisher: Publisher, topic: Topic[Order], number: int) -> bool:
+    try:
+        publisher.publish(topic, Order(number), event_id=event(number))
+    except AmbiguousOutcome:
+        return False
+    return True
+
+
+def test_a_fatal_error_of_the_client_answers_every_event_and_the_next_one_has_a_new_client(
+    orders: tuple[EmbeddedBroker, Topic[Order]],
+) -> None:
+    broker, topic = orders
+    with Publisher(broker.bootstrap, settings={"log_level": 0}) as publisher:
+        publisher.publish(topic, Order(0), event_id=event(0))
+        desynchronise(broker)
+        answers = [publisher.submit(topic, Order(number), event_id=event(number)) for number in range(1, 10)]
+        for answer in answers:
+            with pytest.raises(AmbiguousOutcome, match="again under the same event id"):
+                answer.result(WAIT_S)
+        eventually(lambda: is_published(publisher, topic, 1))
+        assert publisher.waiting == 0
+
+
+def test_a_fatal_error_of_the_client_on_its_way_to_the_end_answers_every_event(
+    orders: tuple[EmbeddedBroker, Topic[Order]],
+) -> None:
+    broker, topic = orders
+    publisher = Publisher(broker.bootstrap, settings={"log_level": 0})
+    publisher.publish(topic, Order(0), event_id=event(0))
+    desynchronise(broker)
+    answer = publisher.submit(topic, Order(1), event_id=event(1))
+    publisher.close()
+    with pytest.raises(AmbiguousOutcome, match="again under the same event id"):
+        answer.result(0)
 
 
 AFTER_FORK = """

@@ -6,10 +6,11 @@ Owns: ``AcknowledgedProducer``. Must not know: transactions, web frameworks, who
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import confluent_kafka
 import structlog
@@ -17,14 +18,17 @@ from confluent_kafka import KafkaError, KafkaException
 
 from tallystick.errors import AmbiguousOutcome, ConfigurationError, RetriableError, TallystickError
 from tallystick.ids import EVENT_ID_HEADER, EventId
-from tallystick.pipeline.error_classes import REFUSALS, UNKNOWN_TOPICS, Failure, Operation, classify
+from tallystick.pipeline.error_classes import FATAL, REFUSALS, UNKNOWN_TOPICS, Failure, Operation, classify
 from tallystick.pipeline.kafka_client.failures import failure_of
 from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.records import Output
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _POLL_S: Final = 0.1
+_AGAIN: Final = "It may have been written: publish it again under the same event id"
 
 
 class PublisherFull(RetriableError):
@@ -45,6 +49,10 @@ class Published:
     offset: int
 
 
+_Delivery = tuple[Future[Published], Output, KafkaError | None, Any]
+"""An event's answer, what it was, librdkafka's error, and its message."""
+
+
 class AcknowledgedProducer:
     """Any thread may ``send``; a thread of its own serves librdkafka's answers."""
 
@@ -52,8 +60,14 @@ class AcknowledgedProducer:
         self._name = str(settings.get("client.id") or "publisher")
         self.fatal: Failure | None = None
         """Why the client is beyond use."""
+        # What librdkafka said, and nobody was told of yet. Its call-backs put it here and do no more: a fatal error may
+        # be on its way out of ``poll`` meanwhile, and then the next call of C fails although it is done. A lock's does,
+        # too, and nobody would release it.
+        self._errors: deque[KafkaError] = deque()
+        self._delivered: deque[_Delivery] = deque()
         self._producer = confluent_kafka.Producer(
-            {**settings, "error_cb": self._on_error}, logger=client_logger(self._name, lambda _facility, _text: None)
+            {**settings, "error_cb": self._errors.append},
+            logger=client_logger(self._name, lambda _facility, _text: None),
         )
         self._unanswered: set[Future[Published]] = set()  # librdkafka's own count takes its log lines for events
         self._closing = threading.Event()
@@ -70,14 +84,7 @@ class AcknowledgedProducer:
         answer: Future[Published] = Future()
 
         def on_delivery(error: KafkaError | None, message: Any) -> None:
-            self._unanswered.discard(answer)
-            if not answer.set_running_or_notify_cancel():
-                return  # nobody waits for it any more
-            if error is not None:
-                answer.set_exception(outcome(failure_of(error), output))
-            else:
-                place = (message.topic(), message.partition(), message.offset())
-                answer.set_result(Published(output.event_id, *place))
+            self._delivered.append((answer, output, error, message))
 
         headers: list[tuple[str, str | bytes | None]] = [(EVENT_ID_HEADER, output.event_id), *output.headers]
         partition = -1 if output.partition is None else output.partition
@@ -99,32 +106,79 @@ class AcknowledgedProducer:
                     f"{self.waiting} events wait for the broker, and no more may: publish {output.event_id} again later"
                 ) from error
             if isinstance(error, KafkaException):
+                if error.args[0].code() == FATAL:
+                    self._on_error(error.args[0])
                 raise outcome(failure_of(error.args[0]), output) from error
             raise
         return answer
 
     def close(self, timeout_ms: int) -> int:
         """Wait for the answers that are missing; how many did not come. The object is of no use afterwards."""
-        self._producer.flush(timeout_ms / 1000)
-        remaining = self.waiting
-        if remaining:
-            self._producer.purge()
-            self._producer.flush(_POLL_S)
+        self._call(self._producer.flush, timeout_ms / 1000)
         self._closing.set()
         self._thread.join()
+        remaining = self.waiting
+        if remaining:
+            self._call(self._producer.purge)
+            self._call(self._producer.flush, _POLL_S)
+        for answer in tuple(self._unanswered):
+            self._answer(answer, AmbiguousOutcome(f"no answer before the end. {_AGAIN}"))
         return remaining
 
     def _serve(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(_POLL_S)
+            self._call(self._producer.poll, _POLL_S)
+
+    def _call(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """What may call back. A fatal error comes out of it as well, and deliveries before and after it."""
+        try:
+            call(*arguments)
+        except KafkaException as error:
+            self._on_error(error.args[0])
+        except SystemError as error:  # a delivery came in the way of the fatal error
+            if self.fatal is None:
+                self._on_fatal(Failure(FATAL, "_FATAL", str(error), fatal=True))
+        self._tell()
+
+    def _tell(self) -> None:
+        for error in _taken(self._errors):
+            self._on_error(error)
+        for answer, output, failed, message in _taken(self._delivered):
+            self._answer(answer, _published(output, message) if failed is None else outcome(failure_of(failed), output))
+
+    def _answer(self, answer: Future[Published], said: Published | TallystickError) -> None:
+        self._unanswered.discard(answer)
+        if not answer.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
+        if isinstance(said, Published):
+            answer.set_result(said)
+        else:
+            answer.set_exception(said)
 
     def _on_error(self, error: KafkaError) -> None:
         failure = failure_of(error)
-        if failure.fatal:
-            self.fatal = self.fatal or failure
-            log.error("publisher client", name=self._name, error=failure.name, text=failure.text)
+        if failure.fatal or failure.code == FATAL:
+            self._on_fatal(failure)
         else:
             log.info("publisher connection", name=self._name, error=failure.name, text=failure.text)
+
+    def _on_fatal(self, failure: Failure) -> None:
+        self.fatal = self.fatal or failure
+        log.error("publisher client", name=self._name, error=failure.name, text=failure.text)
+
+
+def _taken(queue: deque[T]) -> Iterator[T]:
+    """All that is there, each taken by one thread."""
+    while True:
+        try:
+            one = queue.popleft()
+        except IndexError:
+            return
+        yield one
+
+
+def _published(output: Output, message: Any) -> Published:
+    return Published(output.event_id, message.topic(), message.partition(), message.offset())
 
 
 def outcome(failure: Failure, output: Output) -> TallystickError:
@@ -136,4 +190,4 @@ def outcome(failure: Failure, output: Output) -> TallystickError:
         return ConfigurationError(said, remedy="Create the topic first")
     if classify(failure, Operation.PRODUCE) is ConfigurationError:
         return ConfigurationError(said, remedy="Grant the right, then publish it again")
-    return AmbiguousOutcome(f"{said}. It may have been written: publish it again under the same event id")
+    return AmbiguousOutcome(f"{said}. {_AGAIN}")

@@ -245,6 +245,8 @@ class Producer:
             self._producer.poll(timeout_s)
         except KafkaException as error:  # a fatal error comes out of it too; whatever is called next raises it
             self._fatal = self._fatal or translate(error, Operation.PRODUCE, self._name)
+        except SystemError as error:  # as in ``flush``
+            self._fatal = self._fatal or FatalError(f"producer {self._name}: a fatal error of the client: {error}")
 
     def discard(self) -> None:
         """Let go of the client without asking the broker for anything; the object is of no use afterwards."""

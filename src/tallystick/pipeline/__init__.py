@@ -15,7 +15,7 @@ A minimal application::
 
 from __future__ import annotations
 
-from tallystick.pipeline.app import App, Step
+from tallystick.pipeline.app import App
 from tallystick.pipeline.collector import calm_collector
 from tallystick.pipeline.context import BatchContext, Context, Emit, Emits, emit, emit_each
 from tallystick.pipeline.declared import Effect, Idempotent, UnsafeEffect
@@ -29,6 +29,7 @@ from tallystick.pipeline.records import Headers, Output, Record
 from tallystick.pipeline.serdes import Json, Raw, Serde, Text
 from tallystick.pipeline.settings import GroupProtocol
 from tallystick.pipeline.state import StateView, Store, UnreadableState
+from tallystick.pipeline.step import Step
 from tallystick.pipeline.topics import DecodeError, Topic
 from tallystick.pipeline.unsafe_app import UnsafeApp
 from tallystick.pipeline.windows import Hopping, Late, LateEvent, Session, Table, TimeJump, Tumbling, Window, Windows

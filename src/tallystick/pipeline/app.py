@@ -1,14 +1,13 @@
 """An application: a name, a guarantee and its steps. It only collects declarations.
 
-Owns: ``App`` and ``Step``. Must not know: Kafka's client, how steps run (``worker``).
+Owns: ``App``. Must not know: Kafka's client, how steps run (``worker``).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from tallystick.errors import ConfigurationError
 from tallystick.ids import TransactionalId
@@ -18,8 +17,8 @@ from tallystick.pipeline.async_functions import (
     AsyncFunctionProcessor,
     is_async,
 )
-from tallystick.pipeline.batch_functions import BatchFunctionProcessor, BatchResult
-from tallystick.pipeline.context import BatchContext, Context, Emit
+from tallystick.pipeline.batch_functions import BatchFunctionProcessor
+from tallystick.pipeline.context import Context
 from tallystick.pipeline.declared import Effect, check_idempotent, checked
 from tallystick.pipeline.functions import FunctionProcessor
 from tallystick.pipeline.guarantee import Guarantee
@@ -27,6 +26,7 @@ from tallystick.pipeline.plan import the_one
 from tallystick.pipeline.policy import DEAD_LETTER, ErrorPolicy
 from tallystick.pipeline.ports import Processor
 from tallystick.pipeline.state import AnyStore, K, LaneState, StatePlan, V
+from tallystick.pipeline.step import BatchFunction, Declares, Emitted, Step, StepFunction
 from tallystick.pipeline.topics import Topic
 from tallystick.pipeline.windows import (
     Aggregation,
@@ -45,47 +45,6 @@ from tallystick.pipeline.windows import (
 T = TypeVar("T")
 L = TypeVar("L")
 R = TypeVar("R")
-
-Emitted = Emit | Iterable[Emit] | None
-StepFunction = Callable[[T, Context], Emitted]
-"""A step: gets one event and its context, returns or yields what to write. It may be called again (rule 25)."""
-
-
-AsyncStepFunction = Callable[[T, Context], Awaitable[Emitted] | AsyncIterable[Emit]]
-"""The same with ``async def``: it returns, or yields, what to write."""
-
-
-class Declares(Protocol[T]):
-    """What ``App.step`` gives: it takes the function, and gives it back as it is."""
-
-    @overload
-    def __call__(self, function: StepFunction[T], /) -> StepFunction[T]: ...
-    @overload
-    def __call__(self, function: AsyncStepFunction[T], /) -> AsyncStepFunction[T]: ...
-
-
-BatchFunction = Callable[[list[T], BatchContext], BatchResult | Awaitable[BatchResult]]
-"""A batch function: gets the events of a batch and their context, returns one result for each (rule 25)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One consumer group's work: source topics, and a factory for the processor that handles their records.
-
-    ``topics`` are the topics that must exist before the step starts, name to partition count or None. ``processor``
-    is the only one that there is, if the application made it: several lanes cannot share it.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    factory: Callable[[], Processor]
-    on_error: ErrorPolicy
-    topics: dict[str, int | None]
-    processor: Processor | None = None
-    state: StatePlan | None = None
-    """Stores of the step, and what makes a processor that holds them, instead of ``factory``."""
-    is_function: bool = False
-    """Whether the processor calls a function, and does nothing outside Kafka that the application did not put there."""
 
 
 class App:

@@ -21,13 +21,14 @@ import structlog
 
 from tallystick.errors import ConfigurationError, FatalError
 from tallystick.ids import TransactionalId
-from tallystick.pipeline.app import App, Step
+from tallystick.pipeline.app import App
 from tallystick.pipeline.counters import StatsFile
 from tallystick.pipeline.guarantee import Guarantee
 from tallystick.pipeline.loop import StepLoop
 from tallystick.pipeline.observation import StepView, View, ViewFile
 from tallystick.pipeline.plan import LoopPlan, the_one
 from tallystick.pipeline.settings import CONSUMER_PROTOCOL, GroupProtocol
+from tallystick.pipeline.step import Step
 from tallystick.stopping import StopFlag
 
 log = structlog.get_logger(__name__)

@@ -12,8 +12,8 @@ from tests.unit.pipeline.fakes import batch, record
 from tallystick.errors import ConfigurationError, RetriableError
 from tallystick.ids import derived_id, deterministic_id
 from tallystick.pipeline import App, BatchContext, Emit, Emits, ErrorPolicy, Output, Poisoned, Topic, emit, emit_each
-from tallystick.pipeline.app import BatchFunction
 from tallystick.pipeline.batch_functions import BatchResult
+from tallystick.pipeline.step import BatchFunction
 from tallystick.pipeline.work import BatchWork, WorkFailed, WorkPostponed, WorkStopped
 
 

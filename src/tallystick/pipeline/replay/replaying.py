@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from tallystick.clock import SystemClock
 from tallystick.errors import ConfigurationError, TallystickError
-from tallystick.pipeline.app import App, Step
+from tallystick.pipeline.app import App
 from tallystick.pipeline.batch import EventIds
 from tallystick.pipeline.kafka_client import Cluster, Partition, read_range, read_ranges
 from tallystick.pipeline.patience import Patience
@@ -34,6 +34,7 @@ from tallystick.pipeline.replay.scope import Scope, Span, scope
 from tallystick.pipeline.replay.writer import Writer
 from tallystick.pipeline.replay.written import Written
 from tallystick.pipeline.starts import TopicFacts
+from tallystick.pipeline.step import Step
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, of)``: ``done`` more of ``of`` offsets are read in the part ``what``."""

@@ -6,7 +6,6 @@ Must not know: what a fault does, what is right or wrong.
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,34 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from tallystick.pipeline import Guarantee
 from tallystick.verify import workloads
-from tallystick.verify.faults.catalog import FAULTS
-from tallystick.verify.faults.fault import World
 from tallystick.verify.faults.injector import Injector
-from tallystick.verify.faults.of_workers import places
-from tallystick.verify.faults.specs import plan
 from tallystick.verify.kill_run import RunUnfinished
-from tallystick.verify.oracle import identity_from_payload
-from tallystick.verify.ticks import account_name, endless_ticks
+from tallystick.verify.ticks import account_name
 from tallystick.verify.timeline import Timeline
+from tallystick.verify.trial.cast import Cast, Casting
 from tallystick.verify.trial.comparison import Comparison
 from tallystick.verify.trial.crew import Crew, Crews
-from tallystick.verify.trial.feed import Aborter, Feed
+from tallystick.verify.trial.feed import Feed
 from tallystick.verify.trial.hanging import OFFSETS_TOPIC, hanging_transactions
 from tallystick.verify.trial.outcome import Outcome, Violation
-from tallystick.verify.trial.places import make_topics, members, remove_groups, remove_topics, worker_place, workload_of
-from tallystick.verify.trial.settings import SESSION_TIMEOUT_MS, TrialSettings
-from tallystick.verify.trial.sightings import Sightings
+from tallystick.verify.trial.places import make_topics, members, remove_groups, remove_topics, workload_of
+from tallystick.verify.trial.settings import TrialSettings
 from tallystick.verify.trial.site import Site
 from tallystick.verify.trial.skipped import log_size, skipped_markers
-from tallystick.verify.trial.watchers import Auditor, GroupCrowd, LiveReader
+from tallystick.verify.trial.watchers import Auditor
 from tallystick.verify.versions import versions
 from tallystick.verify.watch import GroupWatch
-from tallystick.verify.worker import WorkerPlace
-from tallystick.verify.worker_process import WorkerProcess
 from tallystick.verify.workloads import WorkloadSettings
 
 if TYPE_CHECKING:
@@ -49,7 +38,6 @@ if TYPE_CHECKING:
     from tallystick.verify.sql_count import SqlSide
 
 _TURN_S: Final = 0.05
-_DISPATCHERS: Final = 2
 _JOIN_TIMEOUT_S: Final = 90.0
 _HEALING_S: Final = 60.0
 """How long a fault that has begun may go on past the run's time: a zombie has to wake up, a place to be come to."""
@@ -127,79 +115,30 @@ class Trial:
         return SqlSide(workload.database_url, workload.name)
 
     def _run(self) -> Outcome:
-        settings, workload, site = self.settings, self.workload, self.site
-        crew = Crew(self._worker, count=settings.workers, timeline=self.timeline, kill_log=self._kill_log)
-        dispatchers = Crew(
-            self._dispatcher,
-            count=_DISPATCHERS if site.provider is not None else 0,
-            timeline=self.timeline,
-            kill_log=self._kill_log,
-            name="dispatcher",
-        )
-        crews = Crews(crew, dispatchers)
-        feed = Feed(
-            site.reach(),
-            workload.sources,
-            endless_ticks(seed=settings.seed, accounts=settings.accounts),
-            rate_per_s=settings.rate_per_s,
-        )
-        identify = identity_from_payload(workloads.identity_field(workload.shape))
-        sightings = [Sightings(self.folder, accounts=settings.accounts) for _ in range(2)]
-        readers = [
-            LiveReader(
-                site.reach(),
-                isolation,
-                workload.sinks,
-                partitions=workload.partitions,
-                identify=identify,
-                timeline=self.timeline,
-                sightings=noted,
-            )
-            for isolation, noted in zip(("read_committed", "read_uncommitted"), sightings, strict=True)
-        ]
-        aborter = Aborter(site.reach(), workload.sinks, partitions=workload.partitions, name=workload.name)
-        crowd = GroupCrowd(
-            site.reach(proxied=True), workload.group, workload.sources, session_timeout_ms=SESSION_TIMEOUT_MS
-        )
-        world = World(
-            workers=crew,
-            crowd=crowd,
-            timeline=self.timeline,
-            session_timeout_s=SESSION_TIMEOUT_MS / 1000,
-            proxy=site.proxy,
-            broker=site.broker,
-            broker_faults=site.broker_faults,
-            database=site.database,
-            places=places(
-                transactional=settings.guarantee is Guarantee.EXACTLY_ONCE,
-                inbox=workload.shape in workloads.WITH_INBOX,
-            ),
-            provider=site.provider,
-            dispatchers=dispatchers,
-        )
-        strikes = plan(settings.faults, seed=settings.seed, duration_s=settings.duration_s, every_s=settings.every_s)
-        injector = Injector(strikes, FAULTS, world, settings.seed)
+        workload, site = self.workload, self.site
+        cast = Casting(self.settings, workload, site, self.timeline, self.folder).everyone()
+        crews = Crews(cast.crew, cast.dispatchers)
         try:
             with GroupWatch(
                 site.bootstrap, workload.group, workload.sources, workload.sinks, client=site.client
             ) as watch:
                 crews.start()
-                self._await_members(crew)
+                self._await_members(cast.crew)
                 auditor = Auditor(watch, self.timeline)
-                for thread in (feed, aborter, auditor, *readers):
+                for thread in (cast.feed, cast.aborter, auditor, *cast.readers):
                     thread.start()
-                self._under_faults(injector, crews, feed, auditor)
-                self._to_the_end(injector, crews, feed, aborter, auditor)
+                self._under_faults(cast.injector, crews, cast.feed, auditor)
+                self._to_the_end(cast, crews, auditor)
                 self._problem("worker", crews.stop())
                 auditor.finish()
-                for reader in readers:
+                for reader in cast.readers:
                     reader.finish()
-                return self._outcome(crew, feed, aborter, auditor, readers, sightings, injector)
+                return self._outcome(cast, auditor)
         finally:
-            injector.heal()
+            cast.injector.heal()
             crews.kill_all()
-            for noted in sightings:
-                noted.close()
+            cast.shown.close()
+            cast.raw.close()
 
     # -- the phases
 
@@ -226,18 +165,18 @@ class Trial:
             self.report(Progress("under faults", elapsed_s, feed.sent, auditor.remaining, injector.active))
             time.sleep(_TURN_S)
 
-    def _to_the_end(self, injector: Injector, crew: Crews, feed: Feed, aborter: Aborter, auditor: Auditor) -> None:
+    def _to_the_end(self, cast: Cast, crew: Crews, auditor: Auditor) -> None:
         """Nothing is broken any more: all that is left must be done within the time."""
-        injector.heal()
+        cast.injector.heal()
         self.timeline.note("run", "the faults are over")
         if self.sql is not None:
             self.sql.reconnect()
-        self._problem("producer", feed.finish(_ACKNOWLEDGE_TIMEOUT_S))
-        aborter.finish()
+        self._problem("producer", cast.feed.finish(_ACKNOWLEDGE_TIMEOUT_S))
+        cast.aborter.finish()
         began = time.monotonic()
         while (elapsed_s := time.monotonic() - began) < self.settings.drain_timeout_s:
             crew.look()
-            self.report(Progress("to the end", elapsed_s, feed.sent, auditor.remaining, ()))
+            self.report(Progress("to the end", elapsed_s, cast.feed.sent, auditor.remaining, ()))
             if (
                 auditor.remaining == 0
                 and auditor.remaining_at_s > began
@@ -254,23 +193,13 @@ class Trial:
 
     # -- the verdict
 
-    def _outcome(
-        self,
-        crew: Crew,
-        feed: Feed,
-        aborter: Aborter,
-        auditor: Auditor,
-        readers: list[LiveReader],
-        sightings: list[Sightings],
-        injector: Injector,
-    ) -> Outcome:
-        settings, workload = self.settings, self.workload
+    def _outcome(self, cast: Cast, auditor: Auditor) -> Outcome:
+        settings, workload, feed, readers = self.settings, self.workload, cast.feed, cast.readers
         self.report(Progress("reading everything again", 0, feed.sent, 0, ()))
         self._problem("reader", [f"{one.name}: {text}" for one in readers for text in one.errors[:3]])
         self._problem("hangs", hanging_transactions(self.site, (*workload.sinks, OFFSETS_TOPIC)))
         self._problem("reader", [f"{one.name}: {one.raised!r}" for one in readers if one.raised is not None])
         moments = self.timeline.moments()
-        shown, raw = sightings
         with Comparison(
             settings=settings,
             workload=workload,
@@ -279,9 +208,9 @@ class Trial:
             folder=self.folder,
             sent=feed.sent,
             placed=feed.placed,
-            shown=shown,
-            raw=raw,
-            known_aborted=frozenset(aborter.aborted),
+            shown=cast.shown,
+            raw=cast.raw,
+            known_aborted=frozenset(cast.aborter.aborted),
             samples=tuple(auditor.samples),
             moments=moments,
             problems=self._problems,
@@ -298,14 +227,14 @@ class Trial:
             history=outputs.evidence,
             violations=(*self._problems, *inputs.violations, *outputs.violations),
             moments=moments,
-            struck=injector.struck,
+            struck=cast.injector.struck,
             missed=(
-                *(spec.name for spec in settings.faults if not injector.struck[spec.name]),
-                *(f"kill-at:{place}" for place in crew.unreached if place.partition(":")[0] in asked),
+                *(spec.name for spec in settings.faults if not cast.injector.struck[spec.name]),
+                *(f"kill-at:{place}" for place in cast.crew.unreached if place.partition(":")[0] in asked),
             ),
-            kills=crew.kills,
-            zombies_fenced=crew.fenced,
-            own_ends=tuple(crew.own_ends),
+            kills=cast.crew.kills,
+            zombies_fenced=cast.crew.fenced,
+            own_ends=tuple(cast.crew.own_ends),
             events=feed.places.count,
             elapsed_ms=self.timeline.now_ms(),
             versions=versions(),
@@ -316,35 +245,6 @@ class Trial:
 
     def _is_charged(self) -> bool:
         return self.sql is None or self.sql.open_attempts() == 0
-
-    def _dispatcher(self, number: int, _machine: int) -> WorkerProcess:
-        from tallystick.verify.charging import ENV_DATABASE, ENV_PROVIDER
-
-        provider, database_url = self.site.provider, self.workload.database_url
-        if provider is None or database_url is None:
-            raise RuntimeError("a dispatcher without a provider")
-        place = WorkerPlace(
-            bootstrap=self.site.bootstrap, slot=f"dispatcher-{number}", batch_records=1, stats_dir=str(self.folder)
-        )
-        return WorkerProcess(
-            self.workload,
-            place,
-            folder=self.folder,
-            kill_log=self._kill_log,
-            command=(sys.executable, "-m", "tallystick.verify.charging"),
-            more={ENV_DATABASE: database_url, ENV_PROVIDER: provider.url},
-        )
-
-    @property
-    def _kill_log(self) -> Path:
-        return self.folder / "kills.jsonl"
-
-    def _worker(self, number: int, machine: int) -> WorkerProcess:
-        workload = self.workload
-        if workload.state_dir is not None:
-            workload = msgspec.structs.replace(workload, state_dir=f"{workload.state_dir}-{machine}")
-        place = worker_place(self.settings, self.site, number, folder=self.folder)
-        return place.process(workload, folder=self.folder, kill_log=self._kill_log)
 
     def _problem(self, checker: str, texts: list[str]) -> None:
         if texts:

@@ -10,13 +10,14 @@ import signal
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import eventually, make_topic
 from tests.support.pipeline import RunningLoop, SupervisedWorkers, put, read_until, values
 
-from tallystick.errors import FatalError
+from tallystick.errors import ConfigurationError, FatalError
 from tallystick.pipeline import Emit, Record
 
 INPUTS = [b'{"n":%d}' % number for number in range(400)]
@@ -33,7 +34,15 @@ class Loop(RunningLoop):
     """A loop that copies; its member is dynamic unless ``static`` names it."""
 
     def __init__(
-        self, kafka: Cluster, group: str, topics: tuple[str, str], slot: str, *, lanes: int = 1, static: str = ""
+        self,
+        kafka: Cluster,
+        group: str,
+        topics: tuple[str, str],
+        slot: str,
+        *,
+        lanes: int = 1,
+        static: str = "",
+        producer_config: dict[str, Any] | None = None,
     ) -> None:
         source, target = topics
 
@@ -42,7 +51,15 @@ class Loop(RunningLoop):
 
         config = {"group.protocol": "consumer", "group.instance.id": static}
         super().__init__(
-            kafka.bootstrap, group, source, copy, slot=slot, consumer_config=config, batch_records=1, lanes=lanes
+            kafka.bootstrap,
+            group,
+            source,
+            copy,
+            slot=slot,
+            consumer_config=config,
+            producer_config=producer_config,
+            batch_records=1,
+            lanes=lanes,
         )
 
     @property
@@ -126,3 +143,14 @@ def test_a_static_member_that_ends_and_returns_goes_on_and_a_second_one_is_refus
     assert "UNRELEASED_INSTANCE_ID" in str(refused.raised)
     assert (other.raised, again.raised) == (None, None)
     assert Counter(values(messages)) == Counter(INPUTS[:100])
+
+
+def test_a_transaction_that_may_outlive_the_session_that_the_broker_gives_is_refused(
+    quick_kafka: Cluster, names: Names
+) -> None:
+    topics, group = pair(quick_kafka, names), names("long")
+    with Loop(quick_kafka, group, topics, "a", producer_config={"transaction.timeout.ms": 6000}) as refused:
+        refused.join()
+    assert isinstance(refused.raised, ConfigurationError)
+    assert refused.raised.rule == 4
+    assert "consumer.session.timeout.ms=6000" in str(refused.raised)

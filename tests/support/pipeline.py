@@ -105,7 +105,7 @@ class RunningLoop:
             },
             {
                 "transactional.id": f"{name}/{slot}",
-                "transaction.timeout.ms": 7000,
+                "transaction.timeout.ms": 5000 if by_broker else 7000,
                 "reconnect.backoff.max.ms": 500,
                 # With 100 ms, small transactions on Apache Kafka come to ten a second: each waits for the markers of
                 # the one before it.
@@ -188,9 +188,11 @@ class SupervisedWorkers:
             "50",
         ]
         options += ["--run-dir", str(folder), "--stats-dir", str(folder / "stats"), "--commit-interval-ms", "50"]
+        transaction_ms = 5_000  # the brokers of the tests have sessions of 6 s
         if "--group-protocol" not in options:
             options += ["--consumer", "session.timeout.ms=8000", "--consumer", "heartbeat.interval.ms=500"]
-        options += ["--producer", "transaction.timeout.ms=7000", "--lanes", str(lanes)]
+            transaction_ms = 7_000
+        options += ["--producer", f"transaction.timeout.ms={transaction_ms}", "--lanes", str(lanes)]
         code = "import typer; from tallystick.cli.run import run; typer.run(run)"
         command = [sys.executable, "-c", code, app, *options]
         with (folder / "log.jsonl").open("w") as log:

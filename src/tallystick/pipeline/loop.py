@@ -31,7 +31,14 @@ from tallystick.pipeline.observation import StepView
 from tallystick.pipeline.observation.lag import lags
 from tallystick.pipeline.patience import Patience, StopAsked
 from tallystick.pipeline.plan import MAX_LANES, LoopPlan
-from tallystick.pipeline.settings import MAX_POLL_INTERVAL_MS, SESSION_TIMEOUT_MS, consumer_settings, producer_settings
+from tallystick.pipeline.session import check_session
+from tallystick.pipeline.settings import (
+    CONSUMER_PROTOCOL,
+    MAX_POLL_INTERVAL_MS,
+    SESSION_TIMEOUT_MS,
+    consumer_settings,
+    producer_settings,
+)
 from tallystick.pipeline.starts import TopicFacts
 from tallystick.pipeline.state import StatePlan, StepState, co_partitioned, state_topics
 from tallystick.pipeline.work import WorkStopped
@@ -144,6 +151,8 @@ class StepLoop:
         plan, group = self._plan, str(self._consumer_settings["group.id"])
         making = self._making()
         cluster_id = making.patience.call("cluster", making.cluster.cluster_id)
+        if plan.guarantee is Guarantee.EXACTLY_ONCE and self._consumer_settings["group.protocol"] == CONSUMER_PROTOCOL:
+            check_session(group, making.transaction_timeout_ms, making.cluster, making.patience)
         facts = needed_topics(plan, making.cluster, making.patience)
         if plan.state is not None:
             state = self._state = self._step_state(plan.state, making, cluster_id, facts)

@@ -23,3 +23,12 @@ def test_offsets_are_found_although_the_coordinator_moved(moved: str) -> None:
         found = patience.call("offsets", lambda: cluster.group_offsets("group", [("in", 0), ("in", 1)]))
         assert {place: one.offset for place, one in found.items()} == {("in", 0): None, ("in", 1): None}
         assert len(broker.faults.injected) == 2
+
+
+def test_a_session_timeout_that_one_may_not_look_at_is_not_known() -> None:
+    with EmbeddedBroker(settings={"group.consumer.session.timeout.ms": "50000"}) as broker:
+        cluster = Cluster({"bootstrap.servers": broker.bootstrap})
+        assert cluster.session_timeout_ms("group") == 50_000
+        refusal = AnswerError("GROUP_AUTHORIZATION_FAILED")
+        broker.faults.add(Fault(refusal, on=Match(api="describe_configs"), name="no right"))
+        assert cluster.session_timeout_ms("group") is None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import confluent_kafka
+import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
@@ -20,7 +21,10 @@ from tallystick.pipeline.kafka_client.logs import client_logger
 from tallystick.pipeline.kafka_client.partitions import Partition, stored
 from tallystick.pipeline.starts import StoredOffset, TopicFacts
 
+log = structlog.get_logger(__name__)
+
 _TOPIC_ALREADY_EXISTS: Final = 36
+_SESSION_TIMEOUT: Final = "consumer.session.timeout.ms"
 
 
 class Cluster:
@@ -87,6 +91,24 @@ class Cluster:
             entries = _answer(future, resource.name)
             found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
         return found
+
+    def session_timeout_ms(self, group: str) -> int | None:
+        """How long a group's members of the consumer protocol may be silent; None if the cluster doesn't tell us.
+
+        It needs the right to describe the group's settings, and a broker that has them.
+        """
+        admin = self._admin()
+        asked = ConfigResource(ResourceType.GROUP, group)
+        (future,) = admin.describe_configs([asked], request_timeout=REQUEST_TIMEOUT_S).values()
+        try:
+            told = future.result().get(_SESSION_TIMEOUT)
+        except KafkaException as error:
+            translated = translate(error, Operation.LOOK_UP, group)
+            if isinstance(translated, RetriableError):
+                raise translated from error
+            log.info("settings of a group are not told", group=group, why=str(translated))
+            return None
+        return None if told is None else int(told.value)
 
     def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
         """Log start and high watermark of each partition; open transactions lie below the latter."""

@@ -39,6 +39,8 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "EmbeddedBroker": (_EMBEDDED,),
     "BrokerInstance": (_EMBEDDED,),
     "Node": (_EMBEDDED,),
+    "ApacheKafka": (_APACHE,),
+    "PostgreSQL": (_POSTGRESQL,),
     "sqlite_url": (_SQLITE,),
     "sqlite": (_SQLITE,),
 }
@@ -69,7 +71,7 @@ def rules() -> list[Rule]:
         Rule(
             int(number),
             text,
-            tuple(Held(path, name, _places(path, name)) for path, name in _NAMED.findall(shown_by)),
+            tuple(Held(path, name, places_of(path, name)) for path, name in _NAMED.findall(shown_by)),
             broken.get(int(number), ()),
         )
         for number, text, shown_by in _ROW.findall((ROOT / "docs" / "rules.md").read_text(encoding="utf-8"))
@@ -91,37 +93,44 @@ def _mutations() -> dict[int, tuple[str, ...]]:
     return found
 
 
-def _places(path: str, name: str) -> tuple[str, ...]:
+def places_of(path: str, name: str) -> tuple[str, ...]:
+    """What the test of that name runs on."""
     scopes = [_functions(path)]
     folder = (ROOT / path).parent
     while folder != ROOT:
         if (folder / "conftest.py").exists():
             scopes.append(_functions(str((folder / "conftest.py").relative_to(ROOT))))
         folder = folder.parent
-    seen: set[str] = set()
+    seen: set[tuple[int, str]] = set()
     found: set[str] = set()
 
-    def visit(asked: str) -> None:
-        if asked in seen:
-            return
-        seen.add(asked)
-        if asked in _PLACES:
+    def visit(asked: str, *, as_fixture: bool, beyond: int = -1) -> None:
+        """``beyond`` is the scope of a fixture that asks for the one of its own name: that is an outer one."""
+        if as_fixture and asked in _PLACES:
             found.update(_PLACES[asked])
             return
-        function = next((scope[asked] for scope in scopes if asked in scope), None)
-        if function is None:
+        at = next((at for at in range(beyond + 1, len(scopes)) if asked in scopes[at]), None)
+        if at is None or (at, asked) in seen or is_fixture(scopes[at][asked]) is not as_fixture:
             return
+        seen.add((at, asked))
+        function = scopes[at][asked]
         for node in ast.walk(function):
-            if isinstance(node, ast.Name):
+            if isinstance(node, ast.Name):  # of a helper: a fixture has no name in a body that does not ask for it
                 found.update(_WORDS.get(node.id, ()))
-                if any(node.id in scope for scope in scopes):
-                    visit(node.id)
-        for argument in (*function.args.args, *function.args.kwonlyargs):
-            visit(argument.arg)
+                visit(node.id, as_fixture=False)
+        if as_fixture or function.name == name:  # a helper's arguments are what it is given
+            for argument in (*function.args.args, *function.args.kwonlyargs):
+                visit(argument.arg, as_fixture=True, beyond=at if argument.arg == asked else -1)
 
-    visit(name)
+    visit(name, as_fixture=False)
     order = (_EMBEDDED, _APACHE, _SQLITE, _POSTGRESQL)
     return tuple(place for place in order if place in found) or (_NONE,)
+
+
+def is_fixture(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it is decorated with ``pytest.fixture``, with or without arguments."""
+    made = (one.func if isinstance(one, ast.Call) else one for one in function.decorator_list)
+    return any(isinstance(one, ast.Attribute) and one.attr == "fixture" for one in made)
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -24,7 +23,6 @@ from tallystick.boundary import (
     OutcomeKind,
     ProviderMismatch,
     State,
-    create_tables,
     open_database,
 )
 from tallystick.clock import ManualClock
@@ -42,14 +40,6 @@ class Books:
 
     def __call__(self, connection: Connection, attempt: Attempt, outcome: Outcome) -> None:
         self.told.append((attempt.state, attempt.intent_id))
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

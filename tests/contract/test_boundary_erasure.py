@@ -23,8 +23,6 @@ from tallystick.boundary import (
     EffectLedger,
     SqlEffect,
     add_to_outbox,
-    create_tables,
-    open_database,
     schema,
 )
 from tallystick.boundary.conflicts import refused_bodies
@@ -57,14 +55,6 @@ class Greeting:
     def __call__(self, connection: Connection, record: Record) -> Iterator[Output]:
         self.calls += 1
         yield Output("greeted", None, record.value, derived_id(record.event_id, "greet", 0))
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

@@ -44,13 +44,10 @@ def booked(engine: Engine) -> list[int]:
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    with opened.begin() as connection:
+def engine(engine: Engine) -> Engine:
+    with engine.begin() as connection:
         connection.execute(text("CREATE TABLE booking (record_offset INTEGER)"))
-    yield opened
-    opened.dispose()
+    return engine
 
 
 def test_tables_may_be_created_by_many_at_once(database_url: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -19,8 +18,6 @@ from tallystick.boundary import (
     OutcomeKind,
     State,
     Told,
-    create_tables,
-    open_database,
 )
 from tallystick.boundary.effect_ledger.rulings import Ruling
 from tallystick.boundary.effect_ledger.suspense import BreakKind, Suspended
@@ -42,14 +39,6 @@ class Books:
 
     def on_suspense(self, connection: Connection, attempt: Attempt, entry: Suspended) -> None:
         self.suspended.append((entry.kind, entry.proposed_refund_minor))
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

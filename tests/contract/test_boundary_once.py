@@ -16,20 +16,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from tests.support.databases import fresh_postgres_database
 
-from tallystick.boundary import create_tables, inbox, open_database
+from tallystick.boundary import inbox
 from tallystick.errors import ConfigurationError
 from tallystick.ids import deterministic_id
 from tallystick.pipeline.records import Output
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    yield opened
-    opened.dispose()
 
 
 def test_in_a_session_of_sqlalchemy(engine: Engine) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
-from tallystick.boundary import add_to_outbox, create_tables, open_database
+from tallystick.boundary import add_to_outbox
 from tallystick.boundary.outbox_retention import STEP_ROWS, OutboxSize, forget_published, outbox_size
 from tallystick.cli.main import app
 from tallystick.errors import ConfigurationError
@@ -18,15 +17,12 @@ from tallystick.pipeline.records import Output
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+def engine(engine: Engine) -> Engine:
     """Rows 0 to 9: published at 100, 200 ... 800, and two that are not."""
-    opened = open_database(database_url)
-    create_tables(opened)
-    with opened.begin() as connection:
+    with engine.begin() as connection:
         add_to_outbox(connection, [output(number) for number in range(10)])
         connection.execute(text("UPDATE tallystick_outbox SET published_at_ms = 100 * sequence WHERE sequence <= 8"))
-    yield opened
-    opened.dispose()
+    return engine
 
 
 def output(number: int) -> Output:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, select
 from tests.support.boundary import record
 
-from tallystick.boundary import Append, InsertIfAbsent, PerBatch, SqlEffect, UpsertNewest, create_tables, open_database
+from tallystick.boundary import Append, InsertIfAbsent, PerBatch, SqlEffect, UpsertNewest
 from tallystick.boundary.handlers import BatchFunction
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline.records import Record
@@ -27,12 +26,9 @@ payment = Table("payment", metadata, Column("event_id", String(36), primary_key=
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    metadata.create_all(opened)
-    yield opened
-    opened.dispose()
+def engine(engine: Engine) -> Engine:
+    metadata.create_all(engine)
+    return engine
 
 
 def row(record: Record) -> dict[str, Any] | None:

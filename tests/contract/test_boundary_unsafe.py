@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -19,22 +18,12 @@ from tallystick.boundary import (
     ProviderPolicy,
     State,
     Unsafe,
-    create_tables,
-    open_database,
 )
 from tallystick.clock import ManualClock
 from tallystick.errors import ConfigurationError
 from tallystick.pipeline import Idempotent
 
 UNSAFE = replace(POLICY, window_ms=0, margin_ms=0, quiet_ms=0, repetition=Unsafe("a letter is sent twice"))
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    yield opened
-    opened.dispose()
 
 
 def lost(_request: ChargeRequest) -> Outcome:

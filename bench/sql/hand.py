@@ -64,6 +64,16 @@ def loop(engine: Engine, records: Sequence[Record]) -> None:
             raw.commit()
 
 
+def loop_by_sqlalchemy(engine: Engine, records: Sequence[Record]) -> None:
+    with engine.connect() as connection:
+        for batch in batches(records, LOOP_BATCH):
+            with connection.begin():
+                for record in batch:
+                    connection.exec_driver_sql(
+                        "INSERT INTO hand VALUES (%s, %s) ON CONFLICT DO NOTHING", (record.event_id, record.offset)
+                    )
+
+
 @contextmanager
 def sqlite(engine: Engine) -> Iterator[sqlite3.Connection]:
     """As a program opens it that wants speed: write-ahead log, ``synchronous=NORMAL``, the rest as it comes."""

@@ -9,7 +9,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or a setting that contradicts the gu
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -38,6 +38,9 @@ from tallystick.cli.trace import trace
 from tallystick.cli.users import users
 from tallystick.cli.verify import verify
 from tallystick.errors import ConfigurationError, TallystickError
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import OperationalError
 
 EXTRA_OF_MODULE: Final = {
     "kio": "broker",
@@ -171,6 +174,17 @@ def main() -> None:
         _fail(str(error), code=2)
     except TallystickError as error:
         _fail(str(error), code=1)
+    except _database_errors() as error:
+        _fail(f"the database: {str(error.orig).strip()}", code=1)
+
+
+def _database_errors() -> tuple[type[OperationalError], ...]:
+    """What a database that is away raises; nothing, if no command has asked for one."""
+    if "sqlalchemy" not in sys.modules:
+        return ()
+    from sqlalchemy.exc import OperationalError
+
+    return (OperationalError,)
 
 
 def _fail(text: str, *, code: int) -> None:

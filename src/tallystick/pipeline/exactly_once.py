@@ -93,7 +93,10 @@ class ExactlyOnce:
     def changed(self, how: str) -> None:
         if self._cycle.phase in FINAL_PHASES:
             return  # the consumer of a worker that is at its end still gives its partitions back
+        was_open = self._cycle.phase in OPEN_PHASES
         self._to(_MEMBERSHIP_EVENTS[how])
+        if was_open and self._cycle.phase is Phase.DOOMED:
+            self._count_abort("assignment", f"partitions were {how} while the transaction was open")
         self._parts.work.assignment_changed()
 
     def hear(self, news: Iterable[str]) -> None:
@@ -197,9 +200,12 @@ class ExactlyOnce:
         self._pause_after_blameless_abort(error)
 
     def _fail(self, cause: str, error: BaseException) -> None:
-        self._parts.counters.aborts[cause] += 1
-        log.warning("abort", cause=cause, cycle=str(self._cycle), error=str(error))
+        self._count_abort(cause, str(error))
         self._to(Event.FAILED)
+
+    def _count_abort(self, cause: str, why: str) -> None:
+        self._parts.counters.aborts[cause] += 1
+        log.warning("abort", cause=cause, cycle=str(self._cycle), error=why)
 
     def _pause_after_blameless_abort(self, error: BaseException) -> None:
         """No record is to blame, so no dead letter ends this: a limit does (rule 18)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tallystick.errors import FatalError
-from tallystick.ids import EVENT_ID_HEADER, EventId, derived_id
+from tallystick.ids import EVENT_ID_HEADER, EventId, derived_id, parse_event_id
 from tallystick.operate.cluster import Cluster, TopicPartition
 from tallystick.operate.groups import committed_offsets, list_groups
 from tallystick.operate.logs import batches
@@ -101,9 +101,12 @@ class Index:
         ].at_ms
 
     def family(self, event_id: str, steps: Collection[str]) -> dict[str, str]:
-        """The event and all that were made of it and are in these logs: id, and how it came to be."""
+        """The event and all that were made of it and are in these logs: id, and how it came to be.
+
+        What is no UUID is the event alone: an inbox takes any text (docs/boundary.md), and no record has it.
+        """
         known = {event_id: "the event"}
-        frontier = [event_id]
+        frontier = [event_id] if _is_event_id(event_id) else []
         for _ in range(GENERATIONS_MAX):
             children: dict[str, str] = {
                 child: f"output {ordinal} of step {step}"
@@ -117,6 +120,14 @@ class Index:
             known |= children
             frontier = list(children)
         return known
+
+
+def _is_event_id(text: str) -> bool:
+    try:
+        parse_event_id(text.encode())
+    except ValueError:
+        return False
+    return True
 
 
 def steps_of(cluster: Cluster) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,16 @@ def test_a_deliberate_error_is_one_line_and_an_exit_code(
         main.main()
     assert ended.value.code == code
     assert shown in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("inbox", "list"), ("effects", "list"), ("erase", "ann")], ids=" ".join)
+def test_a_database_that_is_away_is_one_line_and_an_exit_code(command: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]  # nobody listens there any more
+    done = tallystick(*command, "--database", f"postgresql://ann@127.0.0.1:{port}/shop")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("tallystick: the database: connection failed")
+    assert "Traceback" not in done.stderr
 
 
 def test_the_settings_of_the_broker_are_listed_with_what_becomes_of_them() -> None:

@@ -23,6 +23,7 @@ from tallystick.killpoints import ENV_KILL_AT, ENV_KILL_LOG
 from tallystick.sandbox import InProcessSandbox, SandboxProcess
 from tallystick.servers import PostgreSQL
 
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 PATHS = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
 RECORDS = 20
@@ -47,7 +48,7 @@ def program(*arguments: str, kill_at: str | None = None, kill_log: Path | None =
     if kill_at is not None:
         environment |= {ENV_KILL_AT: kill_at, ENV_KILL_LOG: str(kill_log)}
     command = [sys.executable, "-m", "tests.support.boundary_programs", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, timeout=60, check=False).returncode
+    return subprocess.run(command, env=environment, cwd=ROOT, timeout=120, check=False).returncode
 
 
 def killed(kill_log: Path) -> list[str]:
@@ -158,7 +159,7 @@ def test_a_killed_provider_still_has_charged_each_intent_once(
                 assert running.poll() is None
             sandbox.kill()
             sandbox.restart()
-            assert running.wait(60) == 0
+            assert running.wait(120) == 0
         truth = sandbox.truth()
     assert sorted(charge["reference"] for charge in truth["charges"]) == sorted(ids)
     assert ledger.count_by_state()[State.SUCCEEDED] == INTENTS

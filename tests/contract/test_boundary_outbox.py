@@ -17,6 +17,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy import Engine, text
 from tests.support.brokers import Stack
+from tests.support.clients import WAIT_S
 from tests.support.databases import fresh_postgres_database
 
 from tallystick.boundary import OutboxRelay, create_tables, open_database, outbox_relay
@@ -88,7 +89,7 @@ def read(stack: Stack, topic: str, count: int) -> list[str]:
     )
     consumer.subscribe([topic])
     found: list[str] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     try:
         while time.monotonic() < deadline:
             message = consumer.poll(0.5)

@@ -151,7 +151,7 @@ def test_a_fenced_producers_records_are_refused(kafka: Cluster, names: Names) ->
 
 def test_the_coordinator_aborts_a_transaction_that_outlives_its_timeout(kafka: Cluster, names: Names) -> None:
     topic = make_topic(kafka.bootstrap, names("timeout"))
-    client = transactional(kafka.bootstrap, names("tx"), transaction_timeout_ms=6_000, message_timeout_ms=6_000)
+    client = transactional(kafka.bootstrap, names("tx"), transaction_timeout_ms=5_000, message_timeout_ms=5_000)
     client.begin_transaction()
     send(client, topic, [b"late"])
     send(producer(kafka.bootstrap), topic, [b"after"])

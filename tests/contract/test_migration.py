@@ -21,6 +21,7 @@ from tallystick.ids import EVENT_ID_HEADER
 from tallystick.migration import copying
 from tallystick.pipeline import Emit
 
+pytestmark = pytest.mark.timeout(300)
 INPUTS = [b"%d" % number for number in range(400)]
 
 

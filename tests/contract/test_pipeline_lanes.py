@@ -17,6 +17,7 @@ from tests.support.pipeline import POINTS, RunningLoop, SupervisedWorkers, put, 
 from tallystick.errors import FencedError
 from tallystick.pipeline import Emit, Idempotent, Output, Record, places
 
+pytestmark = pytest.mark.timeout(300)
 PARTITIONS = 4
 INPUTS = [b"%d" % number for number in range(600)]
 EVENTS = [b'{"n":%d}' % number for number in range(600)]

@@ -215,7 +215,7 @@ def test_a_producer_that_names_itself_ends_its_own_transaction_and_a_lost_answer
 def test_a_producer_whose_transaction_timed_out_goes_on_with_the_raised_epoch(
     kafka: Cluster, wire: WireClient, topic: str, names: Names, versions: dict[str, int]
 ) -> None:
-    producer = WireProducer(wire, names("tx"), dict(versions), timeout_ms=5_000)
+    producer = WireProducer(wire, names("tx"), dict(versions), timeout_ms=3_000)
     assert producer.init() == "none"
     begin(producer, topic)
     eventually(lambda: [kind for kind, *_ in log_of(wire, topic)] == ["data", "abort"])

@@ -31,7 +31,7 @@ from tallystick.ids import EventId, derived_id
 from tallystick.pipeline import records
 
 BATCH = 5
-TIMEOUT_MS = 700
+TIMEOUT_MS = 1_200
 
 
 def post(connection: Connection, attempt: Attempt, outcome: Outcome) -> None:
@@ -49,7 +49,7 @@ def effects(database_url: str, provider_url: str) -> None:
     dispatcher = EffectDispatcher(
         EffectLedger(engine), provider, post, concurrency=8, lease_ms=2 * TIMEOUT_MS, retry_ms=50
     )
-    report = dispatcher.run_until_idle(timeout_s=30)
+    report = dispatcher.run_until_idle(timeout_s=100)
     engine.dispose()
     if report.remaining:
         sys.exit(f"{report.remaining} attempts are left open")

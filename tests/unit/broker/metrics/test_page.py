@@ -169,7 +169,7 @@ def test_a_request_is_answered_and_its_connection_ends(tmp_path: Path, request_:
 
 def test_connections_that_say_nothing_are_few_and_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "MAX_CONNECTIONS", 2)
-    monkeypatch.setattr(page_module, "REQUEST_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(page_module, "REQUEST_TIMEOUT_S", 1.0)
 
     async def run() -> None:
         page = MetricsPage([], lambda: None)

@@ -10,14 +10,17 @@ from typing import cast
 import pytest
 from sqlalchemy import Connection, Engine, text
 from tests.support.boundary import emitted, record
+from tests.support.databases import fresh_postgres_database
 
 from tallystick.boundary import SqlEffect, create_tables, open_database, take_ownership
 from tallystick.boundary.handlers import Handler
+from tallystick.boundary.inbox_postgresql import _ALL_NEAR
 from tallystick.boundary.inbox_rows import Arrival, InboxRows, Met, Near
-from tallystick.boundary.stretches import Stretch
+from tallystick.boundary.stretches import Stretch, condition
 from tallystick.errors import FencedError
 from tallystick.ids import derived_id
 from tallystick.pipeline.records import Output, Record
+from tallystick.servers import PostgreSQL
 
 
 def silent(connection: Connection, record: Record) -> Iterable[Output]:
@@ -138,6 +141,36 @@ def test_among_rows_that_stand_beside_a_conflict_and_a_duplicate_are_found_by_id
     assert [number for number, outputs in enumerate(given) if outputs] == [
         number for number in range(0, 400, 3) if number != 210
     ]
+
+
+@pytest.mark.postgres
+def test_postgresql_reads_the_pages_that_it_is_told_though_it_knows_the_table_of_yesterday(
+    postgres_server: PostgreSQL,
+) -> None:
+    text, parameters = condition([Stretch("orders", partition, 0, 100) for partition in range(20)])
+    asked = _ALL_NEAR.format(stretches=text.replace("?", "%s"))
+    with fresh_postgres_database(postgres_server) as url:
+        engine = open_database(url)
+        create_tables(engine)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(_ROWS, ("another",))
+            connection.exec_driver_sql("ANALYZE tallystick_inbox")
+            connection.exec_driver_sql(_ROWS, ("book",))
+        plans = [_plan(engine, asked, ("(200,0)", "(300,0)", "book", *parameters, 500))]
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE tallystick_inbox")
+        plans.append(_plan(engine, asked, ("(200,0)", "(300,0)", "book", *parameters, 500)))
+        engine.dispose()
+    assert all("Tid Range Scan on tallystick_inbox" in plan for plan in plans), "\n\n".join(plans)
+
+
+_ROWS = """INSERT INTO tallystick_inbox
+SELECT %s, number::text, 'hash', NULL, 'orders', 0, number, 0 FROM generate_series(1, 20000) AS number"""
+
+
+def _plan(engine: Engine, statement: str, parameters: tuple[str | int, ...]) -> str:
+    with engine.begin() as connection:
+        return "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters))
 
 
 def test_a_zombie_that_reads_beside_is_fenced_as_one_that_inserts(engine: Engine) -> None:

@@ -115,7 +115,9 @@ class PostgreSQLInbox:
                 return Near()
             end = start + most // _ROWS_A_PAGE + _REACH_PAGES
             found, entries, first, last, gave = raw.execute(
-                _ALL_NEAR.format(stretches=text), (f"({start},0)", f"({end},0)", scope, *parameters, most)
+                _ALL_NEAR.format(stretches=text),
+                (f"({start},0)", f"({end},0)", scope, *parameters, most),
+                prepare=False,  # a plan that is kept may be one for a table of a page or two: all of it
             ).fetchone()
             if not found:
                 return Near()
@@ -124,6 +126,7 @@ class PostgreSQLInbox:
                 raw.execute(
                     _GIVEN_NEAR.format(stretches=text),
                     (f"({span.first},0)", f"({span.last + 1},0)", scope, *parameters),
+                    prepare=False,
                 ).fetchall()
                 if gave
                 else []

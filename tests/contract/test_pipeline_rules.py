@@ -167,11 +167,11 @@ def test_a_transaction_that_outlived_its_time_is_done_again_by_a_new_producer(ka
     def copy(record: Record) -> Emit:
         if not late.is_set():
             late.set()
-            assert not threading.Event().wait(2.0)  # twice its time
+            assert not threading.Event().wait(4.0)  # longer than its time
         return Emit(target, record.key, record.value)
 
     with RunningLoop(
-        kafka.bootstrap, names("late"), source, copy, producer_config={"transaction.timeout.ms": 1_000}
+        kafka.bootstrap, names("late"), source, copy, producer_config={"transaction.timeout.ms": 3_000}
     ) as running:
         messages = read_until(kafka.bootstrap, target, lambda found: len(found) >= 2)
     assert running.raised is None

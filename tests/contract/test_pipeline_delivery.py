@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import consumer, end_offset, eventually, make_topic, producer, read_all
+from tests.support.clients import committed_place, consumer, end_offset, eventually, make_topic, producer, read_all
 from tests.support.pipeline import RunningLoop, header, put, read_until, values
 
 from tallystick.errors import ConfigurationError, FencedError
@@ -245,7 +245,7 @@ def test_a_group_starts_at_the_earliest_record_and_commits_that_with_its_evidenc
         eventually(lambda: running.loop.counters.assignments == 1)
         eventually(lambda: committed_offsets(kafka, group, source) == [0, 0])
     with consumer(kafka.bootstrap, group) as reader:
-        (stored, _) = reader.committed([TopicPartition(source, 0), TopicPartition(source, 1)], timeout=20)
+        stored = committed_place(reader, source)
     assert '"format":"tallystick.1"' in (stored.metadata or "")
 
 

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import TopicPartition
 from tests.support.brokers import Cluster, Names
 from tests.support.clients import (
     assigned,
+    committed,
     consumer,
     eventually,
     make_topic,
@@ -154,8 +154,7 @@ def test_positions_follow_the_records_over_aborted_data_markers_and_an_abort_of_
     assert running.loop.counters.aborts == {"step-failed": 1}
     assert Counter(values(messages)) == Counter(expected)
     with consumer(kafka.bootstrap, group) as reader:
-        (committed,) = reader.committed([TopicPartition(source, 0)], timeout=30)
-    assert committed.offset == 43
+        assert committed(reader, source) == 43
 
 
 def test_a_transaction_that_outlived_its_time_is_done_again_by_a_new_producer(kafka: Cluster, names: Names) -> None:

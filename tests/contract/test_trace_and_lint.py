@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy import Connection
 from tests.support.brokers import Cluster, Names, Stack
-from tests.support.clients import WAIT_S, eventually
+from tests.support.clients import WAIT_S, committed_place, eventually
 
 from tallystick.boundary import SqlEffect, create_tables, open_database
 from tallystick.ids import EVENT_ID_HEADER, derived_id, deterministic_id
@@ -128,7 +128,7 @@ def test_a_group_of_nobody_that_commits_and_offsets_out_of_range_are_breaches(ka
     committing = threading.Thread(target=commit)
     committing.start()
     try:
-        eventually(lambda: consumer.committed([TopicPartition(topic, 0)], timeout=WAIT_S)[0].offset > 1)
+        eventually(lambda: committed_place(consumer, topic).offset > 1)
         code, rows = tallystick("lint", "--group", group, "--watch", "3", "--bootstrap", kafka.bootstrap)
     finally:
         done.set()

@@ -38,26 +38,32 @@ _SQLITE_AWAY: Final = frozenset(
 )
 
 
-def open_database(url: str | URL, *, synchronous: SqliteSynchronous = "NORMAL", pool_size: int = 5) -> Engine:
+_ADDRESSES: Final = "Use sqlite:///path or postgresql://user@host/database"
+
+
+def open_database(
+    url: str | URL, *, synchronous: SqliteSynchronous = "NORMAL", pool_size: int = 5, must_exist: bool = False
+) -> Engine:
     """An engine for ``sqlite:///path`` or ``postgresql://...`` (psycopg 3), with this module's settings.
 
     One engine serves one process: open it after a fork, not before. Raises ``ConfigurationError`` for any other
-    database and for SQLite in memory, which no second process could see.
+    database, for SQLite in memory, which no second process could see, and with ``must_exist`` for a SQLite file that is
+    not there: whoever only looks must not make one.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ConfigurationError(f"{url!r} is no database address", remedy="Use sqlite:///path") from error
+        raise ConfigurationError(f"{url!r} is no database address", remedy=_ADDRESSES) from error
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        return _open_sqlite(parsed, synchronous=synchronous, pool_size=pool_size)
+        return _open_sqlite(parsed, synchronous=synchronous, pool_size=pool_size, must_exist=must_exist)
     if backend == "postgresql":
         return create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_size=pool_size,
             isolation_level="READ COMMITTED",  # an insert that waited must then see the row that it waited for
         )
-    raise ConfigurationError(f"database {backend!r} is not supported", remedy="Use sqlite:/// or postgresql://")
+    raise ConfigurationError(f"database {backend!r} is not supported", remedy=_ADDRESSES)
 
 
 @contextmanager
@@ -80,10 +86,15 @@ def is_away(error: DBAPIError) -> bool:
     return isinstance(error, OperationalError)
 
 
-def _open_sqlite(url: URL, *, synchronous: SqliteSynchronous, pool_size: int) -> Engine:
+def _open_sqlite(url: URL, *, synchronous: SqliteSynchronous, pool_size: int, must_exist: bool) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError(
             "SQLite in memory cannot be shared by processes, nor survive one", remedy="Use sqlite:///path"
+        )
+    if must_exist and not Path(url.database).is_file():
+        raise ConfigurationError(
+            f"there is no database file {url.database}",
+            remedy="Look at the path: sqlite:///here.sqlite is relative, sqlite:////there/here.sqlite is not",
         )
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, pool_size=pool_size, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})

@@ -71,7 +71,7 @@ def examined(
     from tallystick.boundary.doctor import examine, read_sql_side, remember_origins
     from tallystick.clock import SystemClock
 
-    engine = open_database(database)
+    engine = open_database(database, must_exist=True)
     try:
         sql = read_sql_side(engine)
         with opened(bootstrap, command_config) as cluster:

@@ -276,7 +276,7 @@ def export(
 def _ledger(database: str, *, on_suspense: OnSuspense | None = None) -> Iterator[EffectLedger]:
     from tallystick.boundary import EffectLedger, create_tables, open_database
 
-    engine = open_database(database)
+    engine = open_database(database, must_exist=True)
     try:
         create_tables(engine)
         yield EffectLedger(engine, on_suspense=on_suspense)

@@ -36,7 +36,7 @@ def erase(
     from tallystick.boundary.erasure import erase as erase_subject
     from tallystick.boundary.erasure import holdings
 
-    engine = open_database(database)
+    engine = open_database(database, must_exist=True)
     try:
         create_tables(engine)
         if not execute:

@@ -152,7 +152,7 @@ def opened_engine(database: str) -> Iterator[Engine]:
     """The database, its tables brought up to date."""
     from tallystick.boundary import create_tables, open_database
 
-    engine = open_database(database)
+    engine = open_database(database, must_exist=True)
     try:
         create_tables(engine)
         yield engine

@@ -22,7 +22,7 @@ IDS_MAX: Final = 500
 def moments(database_url: str, event_ids: Collection[str]) -> tuple[list[Moment], set[str]]:
     """What the database knows; and the names under which a provider's settlement file may have it."""
     ids = sorted(event_ids)[:IDS_MAX]
-    engine = open_database(database_url)
+    engine = open_database(database_url, must_exist=True)
     try:
         there = set(inspect(engine).get_table_names())
         with reading(engine) as connection:

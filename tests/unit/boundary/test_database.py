@@ -67,3 +67,10 @@ def test_tables_of_another_version_are_refused(engine: Engine) -> None:
         connection.execute(text("UPDATE tallystick_schema_version SET version = 99"))
     with pytest.raises(ConfigurationError, match="version 99"):
         create_tables(engine)
+
+
+def test_whoever_only_looks_makes_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "mistyped" / "x.sqlite"
+    with pytest.raises(ConfigurationError, match=r"no database file .*x\.sqlite"):
+        open_database(f"sqlite:///{path}", must_exist=True)
+    assert not path.parent.exists()

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from tests.support.boundary import record
 from tests.support.databases import fresh_postgres_database
 
@@ -39,6 +39,10 @@ def prepare(engine: Engine) -> None:
         connection.execute(text("INSERT INTO account VALUES ('a', 0), ('b', 0)"))
 
 
+def book(connection: Connection, record: Record) -> None:
+    connection.execute(text("INSERT INTO booking VALUES (:offset)"), {"offset": record.offset})
+
+
 def add(connection: Connection, name: str) -> None:
     connection.execute(text("UPDATE account SET minor = minor + 1 WHERE name = :name"), {"name": name})
 
@@ -46,6 +50,24 @@ def add(connection: Connection, name: str) -> None:
 def accounts(url: str) -> dict[str, int]:
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         return dict(connection.execute("SELECT name, minor FROM account").fetchall())
+
+
+def test_the_tables_live_beside_the_users_own_in_the_users_schema(url: str) -> None:
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as raw:
+        raw.execute("CREATE SCHEMA shop")
+        raw.execute("CREATE TABLE shop.booking (record_offset INTEGER)")
+        engine = open_database(make_url(url).update_query_dict({"options": "-csearch_path=shop"}))
+        create_tables(engine)
+        create_tables(engine)  # and finds them again
+        effect = SqlEffect(engine, book, name="bookings")
+        effect.process([record(1)])
+        effect.process([record(1)])
+        effect.close()
+        tables = "SELECT tablename FROM pg_tables WHERE tablename LIKE 'tallystick_%%' AND schemaname = %s"
+        made = {schema: sorted(raw.execute(tables, [schema]).fetchall()) for schema in ("shop", "public")}
+        assert made["shop"] == made["public"] != []
+        assert raw.execute("SELECT count(*) FROM shop.booking").fetchone() == (1,)
+        assert raw.execute("SELECT count(*) FROM public.tallystick_inbox").fetchone() == (0,)
 
 
 def test_the_victim_of_a_deadlock_does_its_whole_batch_again(url: str) -> None:

@@ -10,12 +10,26 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 from tests.support.brokers import Cluster, Names
-from tests.support.clients import committed_place, consumer, end_offset, eventually, make_topic, producer, read_all
+from tests.support.clients import (
+    committed,
+    committed_place,
+    consumer,
+    end_offset,
+    eventually,
+    make_topic,
+    producer,
+    read_all,
+)
 from tests.support.pipeline import RunningLoop, header, put, read_until, values
 
 from tallystick.errors import ConfigurationError, FencedError
 from tallystick.ids import EVENT_ID_HEADER, derived_id, deterministic_id, parse_event_id
+from tallystick.operate import ClientSettings
+from tallystick.operate import Cluster as OperatedCluster
+from tallystick.operate.groups import CommittedOffset, set_offsets
 from tallystick.pipeline import STOP, Emit, ErrorPolicy, Idempotent, Output, Record, StoppedByPolicy
+from tallystick.pipeline.kafka_client import Cluster as KafkaCluster
+from tallystick.pipeline.starts import OffsetNote
 
 INPUTS = [b"%d" % number for number in range(500)]
 
@@ -55,8 +69,7 @@ def pair(kafka: Cluster, names: Names, *, partitions: int = 2) -> tuple[str, str
 
 def committed_offsets(kafka: Cluster, group: str, topic: str, partitions: int = 2) -> list[int]:
     with consumer(kafka.bootstrap, group, isolation_level="read_committed") as reader:
-        asked = [TopicPartition(topic, number) for number in range(partitions)]
-        return [one.offset for one in reader.committed(asked, timeout=20)]
+        return [committed(reader, topic, partition=number) for number in range(partitions)]
 
 
 def test_every_input_is_written_once_and_its_offset_committed(kafka: Cluster, names: Names) -> None:
@@ -247,6 +260,19 @@ def test_a_group_starts_at_the_earliest_record_and_commits_that_with_its_evidenc
     with consumer(kafka.bootstrap, group) as reader:
         stored = committed_place(reader, source)
     assert '"format":"tallystick.1"' in (stored.metadata or "")
+
+
+def test_a_note_that_a_client_of_another_kind_committed_is_read_whole(kafka: Cluster, names: Names) -> None:
+    """Kafka's own clients, and a migration, end it without librdkafka's zero byte: whatever stood there followed it."""
+    topic, group = make_topic(kafka.bootstrap, names("noted"), partitions=60), names("noted")
+    note = OffsetNote("AAAAAAAAAAAAAAAAAAAAAA", 60)
+    with OperatedCluster(ClientSettings(kafka.bootstrap)) as cluster:
+        places = cluster.topics([topic])[topic].partitions
+        set_offsets(cluster, group, {place: CommittedOffset(5, note.encode()) for place in places})
+    reader = KafkaCluster({"bootstrap.servers": kafka.bootstrap})
+    for _ in range(5):
+        stored = reader.group_offsets(group, [(topic, place.partition) for place in places])
+        assert {found.note for found in stored.values()} == {note}
 
 
 def test_an_offset_past_the_end_stops_the_application_with_a_remedy(kafka: Cluster, names: Names) -> None:

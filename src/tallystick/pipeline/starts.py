@@ -11,8 +11,10 @@ it has read, so that members which start at the same time cannot accuse each oth
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -33,16 +35,18 @@ class OffsetNote(msgspec.Struct, frozen=True, omit_defaults=True, tag="tallystic
         return msgspec.json.encode(self).decode()
 
 
-_DECODER = msgspec.json.Decoder(OffsetNote)
+_DECODER: Final = msgspec.json.Decoder(OffsetNote)
+_OBJECT: Final = json.JSONDecoder()
 
 
 def read_note(metadata: str | None) -> OffsetNote | None:
-    """The note in a commit's metadata; None if somebody else wrote it."""
+    """The note in a commit's metadata; None if somebody else wrote it. What follows its closing brace is not of it."""
     if not metadata:
         return None
     try:
-        return _DECODER.decode(metadata)
-    except msgspec.DecodeError:
+        _, end = _OBJECT.raw_decode(metadata)
+        return _DECODER.decode(metadata[:end])
+    except (ValueError, msgspec.DecodeError):
         return None
 
 

@@ -90,3 +90,11 @@ def test_the_number_of_lanes_in_a_note_never_goes_down() -> None:
     assert resolve("t", FACTS, stored, [1], group="g", lanes=6).note.lanes == 6
     assert lanes_so_far([*stored.values(), StoredOffset(None), StoredOffset(3, "somebody else's")]) == 4
     assert lanes_so_far([]) == 1
+
+
+def test_what_follows_a_note_is_not_of_it() -> None:
+    note = OffsetNote("AAAAAAAAAAAAAAAAAAAAAA", 2, 3)
+    for behind in ("", "\0", "x", '"}', note.encode()):
+        assert read_note(note.encode() + behind) == note
+    assert read_note("{") is None
+    assert read_note('{"format":"another"}') is None

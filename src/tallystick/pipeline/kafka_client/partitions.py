@@ -26,4 +26,16 @@ def positions(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> lis
 
 
 def stored(answered: Any) -> StoredOffset:
-    return StoredOffset(answered.offset if answered.offset >= 0 else None, answered.metadata)
+    """An answer about one partition.
+
+    librdkafka copies the text beside an offset without its end, and confluent-kafka reads on to the next zero byte
+    (librdkafka #4649). librdkafka's own commits have that byte in their text; of those of other clients, Kafka's and
+    ours among them, anything may follow, and bytes that are no text are where it begins at the latest.
+    """
+    if answered.offset < 0:
+        return StoredOffset(None)
+    try:
+        text = answered.metadata
+    except UnicodeDecodeError as error:
+        text = error.object[: error.start].decode()
+    return StoredOffset(answered.offset, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -31,14 +31,6 @@ def telling(connection: Connection, record: Record) -> Iterable[Output]:
     """Of every third record there is an output."""
     if record.offset % 3 == 0:
         yield Output("told", None, b"%d" % record.offset, derived_id(record.event_id, "tell", 0))
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_database(database_url)
-    create_tables(opened)
-    yield opened
-    opened.dispose()
 
 
 @dataclass

@@ -11,18 +11,20 @@ from typing import Final
 from tallystick.demo.billing_progress import BillingProgress
 from tallystick.errors import ConfigurationError, RetriableError
 
-_TIMEOUT_S: Final = 15.0
+TIMEOUT_S: Final = 15.0
 
 
-def must_be_vacant(bootstrap: str, topics: Sequence[str], progress: BillingProgress) -> None:
+def must_be_vacant(
+    bootstrap: str, topics: Sequence[str], progress: BillingProgress, *, timeout_s: float = TIMEOUT_S
+) -> None:
     """``ConfigurationError`` if a topic or a rated item is there; ``RetriableError`` if Kafka does not answer."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
     try:
-        present = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=_TIMEOUT_S).topics
+        present = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=timeout_s).topics
     except KafkaException as error:
-        raise RetriableError(f"no Kafka answers at {bootstrap} within {_TIMEOUT_S:.0f} s: {error}") from error
+        raise RetriableError(f"no Kafka answers at {bootstrap} within {timeout_s:g} s: {error}") from error
     found = sorted(present.keys() & set(topics))
     if found:
         raise ConfigurationError(

@@ -39,7 +39,7 @@ def test_a_database_with_rated_items_is_refused(names: Names, database_url: str,
 
 def test_a_kafka_that_does_not_answer_is_said(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'own.sqlite'}")
-    with pytest.raises(RetriableError, match="no Kafka answers at 127.0.0.1:1 within 0.5 s"):
+    with pytest.raises(RetriableError, match=r"no Kafka answers at 127\.0\.0\.1:1 within 0\.5 s"):
         must_be_vacant("127.0.0.1:1", ["usage"], BillingProgress(engine), timeout_s=0.5)
     engine.dispose()
 

@@ -50,7 +50,7 @@ class Pace:
         limit = self.records
         if took_ms > goal_ms:
             limit = max(1, min(limit, records) // 2)
-        elif records >= limit and 2 * took_ms <= goal_ms:
+        elif records >= limit and 2 * took_ms < goal_ms:  # less than half, or whole milliseconds would make it swing
             limit = min(2 * limit, self.most_records)
         return replace(self, records=limit, wait_ms=_wait_ms(goal_ms, took_ms, self.most_wait_ms))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tallystick.errors import ConfigurationError
@@ -48,6 +48,7 @@ def test_a_trickle_is_committed_long_before_the_goal() -> None:
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1_000), st.floats(0, 100), st.integers(1, 100_000))
+@example(324, 0.0, 23.25, 14)  # 7 of them take 162.75 ms
 def test_whatever_a_step_costs_the_pace_keeps_its_bounds_and_settles(
     goal_ms: int, fixed_ms: float, record_ms: float, most: int
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from tallystick.cli.inbox import opened_engine
 from tallystick.cli.operate.options import AsJson
 from tallystick.cli.operate.screen import duration, show
 from tallystick.clock import SystemClock
@@ -274,14 +275,10 @@ def export(
 
 @contextmanager
 def _ledger(database: str, *, on_suspense: OnSuspense | None = None) -> Iterator[EffectLedger]:
-    from tallystick.boundary import EffectLedger, create_tables, open_database
+    from tallystick.boundary import EffectLedger
 
-    engine = open_database(database, must_exist=True)
-    try:
-        create_tables(engine)
+    with opened_engine(database) as engine:
         yield EffectLedger(engine, on_suspense=on_suspense)
-    finally:
-        engine.dispose()
 
 
 def _chosen(ledger: EffectLedger, states: list[str] | None) -> tuple[Attempt, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tallystick.cli.inbox import opened_engine
 from tallystick.cli.operate.options import AsJson
 from tallystick.cli.operate.screen import show
 from tallystick.clock import SystemClock
@@ -32,13 +33,10 @@ def erase(
     something of the subject is under way: an attempt that is not settled may need its bytes. Topics of Kafka, and
     backups of the database, are not reached.
     """
-    from tallystick.boundary import create_tables, open_database
     from tallystick.boundary.erasure import erase as erase_subject
     from tallystick.boundary.erasure import holdings
 
-    engine = open_database(database, must_exist=True)
-    try:
-        create_tables(engine)
+    with opened_engine(database) as engine:
         if not execute:
             _tell(holdings(engine, subject), as_json=as_json)
             return
@@ -46,8 +44,6 @@ def erase(
             raise ConfigurationError("erasing needs --reason", remedy="It is kept with the date and who did it")
         who = getpass.getuser() if by is None else by
         found = erase_subject(engine, subject, by=who, reason=reason, now_ms=SystemClock().now_ms())
-    finally:
-        engine.dispose()
     typer.echo(f"erased: {sum(found.rows.values()):,} rows, {len(found.key_ids)} key destroyed, by {who}: {reason}")
 
 

@@ -185,7 +185,7 @@ class Migration:
 
     def _note(self, metadata: str, topic: str) -> str:
         """What an application of ours wrote beside the offset names the topic by its id, which is another one now."""
-        note = read_note(metadata.rstrip("\0"))  # librdkafka sends the end of a C string, too
+        note = read_note(metadata)
         if note is None:
             return metadata
         return msgspec.structs.replace(note, topic_id=self.target.facts[topic].topic_id).encode()
